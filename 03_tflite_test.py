@@ -1,0 +1,55 @@
+"""Score the test clips with the converted models: are they still the model that was trained?
+
+    python 03_tflite_test.py -d
+
+Reads <data>/<type>/test/*.wav, the TFLite files of 02_convert.py and the scores of 01_test.py.
+Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv and parity.csv
+into the result folder. Exit status 1 when a bar of the configuration is missed.
+"""
+
+import sys
+
+import common
+import keras_model
+from asd import frames, parity, report, tflite
+
+
+def ladder(cfg, machine_type, path, store):
+    """Scores of a machine type by every rung: yields (variant, kind of weights, Scored)."""
+    for variant in tflite.VARIANTS:
+        file = cfg.models / f"model_{machine_type}{variant.suffix}.tflite"
+        weights = tflite.check_source(file, path)
+        predict = tflite.predictor(file)
+        scores = common.anomaly_scores(predict, store, cfg.feature.frames)
+        yield variant, weights, report.Scored(machine_type, store.clips, scores)
+
+
+def main(argv=None):
+    args = common.parse_args(__doc__, argv)
+    cfg = common.load_config(args.config)
+    machine_types = common.find_machine_types(cfg.data(args.mode), args.machine_type)
+    models = [keras_model.require(cfg.models, name) for name in machine_types]
+    clip_sets = frames.survey(cfg, args, machine_types, "test")
+    common.check_writable(cfg.results)
+
+    rows, tables = [], {variant.suffix: [] for variant in tflite.VARIANTS}
+    for path, clip_set in zip(models, clip_sets, strict=True):
+        store = frames.load(cfg, args, clip_set)
+        name = clip_set.machine_type
+        keras = report.Scored(name, store.clips, report.read_scores(cfg.results, path, name, store))
+        for variant, weights, scored in ladder(cfg, name, path, store):
+            report.write_scores(cfg.results, f"tflite{variant.suffix}_", scored)
+            bar = parity.bar_of(cfg.parity, variant.quantised, weights)
+            rows += parity.compare_ids(variant.suffix, keras, scored, bar, cfg.parity.chance_p)
+            if args.mode == "dev":
+                tables[variant.suffix].append(report.evaluate(scored, cfg.max_fpr))
+    for suffix, of_variant in tables.items():
+        if of_variant:
+            report.write_result(cfg.results / f"tflite{suffix}_{cfg.result_file}", of_variant)
+    parity.write(cfg.results / "parity.csv", rows)
+    titles = {variant.suffix: variant.title for variant in tflite.VARIANTS}
+    return parity.show(rows, titles, cfg.results)
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

@@ -1,0 +1,176 @@
+"""Figures of merit of anomaly scores: AUC and its uncertainty, pAUC, EEMBC's accuracy.
+
+Labels are 0 (normal) or 1 (anomalous); a higher score means more anomalous.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+Z_95 = stats.norm.ppf(0.975)
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def why_undefined(labels: np.ndarray) -> str | None:
+    """Why there is no AUC for these labels; None if there is one."""
+    labels = np.asarray(labels)
+    if not (labels == 1).any():
+        return "no anomalous test clip"
+    if not (labels == 0).any():
+        return "no normal test clip"
+    return None
+
+
+def _validate(labels: np.ndarray, *scores: np.ndarray) -> None:
+    if reason := why_undefined(labels):
+        raise ValueError(reason)
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels are 0 (normal) or 1 (anomalous)")
+    for values in scores:
+        if np.shape(values) != np.shape(labels) or not np.isfinite(values).all():
+            raise ValueError("one finite score is needed for each label")
+
+
+def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) -> float:
+    """Area under the ROC curve; with `max_fpr` McClish's standardised partial area.
+
+    Parameters
+    ----------
+    labels : (n_clips,) of 0 and 1, both present
+    scores : (n_clips,) finite
+    max_fpr : false positive rate up to which the area counts, (0, 1]
+
+    Returns
+    -------
+    0 to 1, .5 is chance
+
+    Raises
+    ------
+    ValueError : a class is missing, a score is not finite, the lengths differ.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    _validate(labels, scores)
+    return float(roc_auc_score(labels, scores, max_fpr=max_fpr))
+
+
+def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's structural components.
+
+    Returns
+    -------
+    for each anomalous clip the share of normal clips below it, (n_anomalous,) float64, and for
+    each normal clip the share of anomalous clips above it, (n_normal,) float64; ties count half.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    normal, anomalous = scores[labels == 0], scores[labels == 1]
+    ranks = stats.rankdata(np.concatenate([anomalous, normal]))
+    m, n = len(anomalous), len(normal)
+    of_anomalous = (ranks[:m] - stats.rankdata(anomalous)) / n
+    of_normal = 1 - (ranks[m:] - stats.rankdata(normal)) / m
+    return of_anomalous, of_normal
+
+
+def _mean_variance(values: np.ndarray) -> float:
+    """Variance of the mean of values; 0 for a single one, whose spread is unknown."""
+    return float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0
+
+
+def delong_interval(labels: np.ndarray, scores: np.ndarray) -> Interval:
+    """AUC with its 95 % interval by the variance estimate of DeLong et al.
+
+    The normal approximation, cut to [0, 1]. Sources: DeLong, DeLong, Clarke-Pearson,
+    Biometrics 44 (1988) 837-845, doi:10.2307/2531595; by ranks as in Sun and Xu, IEEE Signal
+    Processing Letters 21 (2014) 1389-1393, doi:10.1109/LSP.2014.2337313.
+
+    Raises
+    ------
+    ValueError : see `auc`.
+    """
+    _validate(labels, scores)
+    of_anomalous, of_normal = _placements(labels, scores)
+    value = float(of_anomalous.mean())
+    half = Z_95 * math.sqrt(_mean_variance(of_anomalous) + _mean_variance(of_normal))
+    return Interval(value, max(0.0, value - half), min(1.0, value + half))
+
+
+def average_interval(intervals: list[Interval]) -> Interval:
+    """Mean of the AUCs of separate sets of clips, with the interval of that mean.
+
+    The sets share no clip, so the variances of their AUCs add up.
+    """
+    values = np.array([interval.value for interval in intervals])
+    halves = [max(i.high - i.value, i.value - i.low) for i in intervals]
+    half = math.sqrt(math.fsum(h * h for h in halves)) / len(intervals)
+    mean = float(values.mean())
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+def delong_paired_p(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray) -> float:
+    """Two-sided p value that two scores of the same clips have the same AUC.
+
+    DeLong et al. (see `delong_interval`), for correlated ROC curves.
+
+    Returns
+    -------
+    0 to 1; 1 where the two order the clips alike
+
+    Raises
+    ------
+    ValueError : see `auc`.
+    """
+    _validate(labels, scores_a, scores_b)
+    a, b = _placements(labels, scores_a), _placements(labels, scores_b)
+    difference = float(a[0].mean() - b[0].mean())
+    variance = _mean_variance(a[0] - b[0]) + _mean_variance(a[1] - b[1])
+    if variance == 0:
+        return 1.0 if difference == 0 else 0.0
+    return float(2 * stats.norm.sf(abs(difference) / math.sqrt(variance)))
+
+
+def precision_recall_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+    """EEMBC's accuracy of an auto-encoder: the largest mean of precision and recall.
+
+    Over the 100 thresholds min + k / 100 * (max - min), k = 0..99; a clip is called anomalous
+    if its score is above the threshold. Source: the evaluation functions of MLPerf Tiny.
+
+    Returns
+    -------
+    0 to 100, per cent
+
+    Raises
+    ------
+    ValueError : see `auc`.
+    """
+    _validate(labels, scores)
+    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    low, high = scores.min(), scores.max()
+    thresholds = low + np.arange(100) / 100 * (high - low)  # (100,)
+    called = scores[None, :] > thresholds[:, None]  # (100, n_clips) bool
+    hits = (called & (labels == 1)).sum(axis=1)
+    precision = hits / np.maximum(called.sum(axis=1), 1)
+    recall = hits / (labels == 1).sum()
+    return float(50 * (precision + recall).max())
+
+
+def rank_correlation(scores_a: np.ndarray, scores_b: np.ndarray) -> float | None:
+    """Spearman's rank correlation of two scores of the same clips.
+
+    Returns
+    -------
+    -1 to 1; None where it is undefined (fewer than two clips, or all scores alike)
+    """
+    if len(scores_a) < 2 or np.ptp(scores_a) == 0 or np.ptp(scores_b) == 0:
+        return None
+    return float(stats.spearmanr(scores_a, scores_b).statistic)

@@ -1,0 +1,150 @@
+"""Parity: is a converted model still the Keras model, judged by the scores of the same clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import common
+from asd import metrics
+from asd.report import Scored
+from common import Bar, Parity
+
+PASS, FAIL, CHANCE = "pass", "FAIL", "within chance"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant's scores of one machine id against those of the Keras model."""
+
+    variant: str  # suffix of the TFLite file
+    machine_type: str
+    machine_id: str
+    clips: int
+    score_max: float  # largest |score - Keras| / Keras
+    score_median: float
+    rank_correlation: float | None  # Spearman's; None for a single clip
+    auc_keras: float | None
+    auc: float | None
+    p_value: float | None  # paired DeLong: that the two AUCs are the same
+    bar: str
+    verdict: str
+
+
+def bar_of(parity: Parity, quantised: bool, dense_weights: str) -> Bar:
+    """The bar that a variant has to meet."""
+    return getattr(parity, dense_weights) if quantised else parity.float
+
+
+def compare(
+    variant: str, machine_id: str, keras: Scored, other: np.ndarray, bar: Bar, chance_p: float
+) -> Comparison:
+    """Compare the scores of one machine id.
+
+    Parameters
+    ----------
+    keras : the clips and their scores by the Keras model
+    other : (n_clips,) float64, dB^2, the converted model's scores of the same clips
+    bar : how far they may be apart
+    chance_p : a drop in AUC over the bar passes as 'within chance' above this paired p value
+    """
+    relative = np.abs(other - keras.scores) / np.maximum(keras.scores, np.finfo(float).tiny)
+    labels = keras.labels
+    auc_keras = auc = p_value = None
+    if metrics.why_undefined(labels) is None:
+        auc_keras, auc = metrics.auc(labels, keras.scores), metrics.auc(labels, other)
+        p_value = metrics.delong_paired_p(labels, keras.scores, other)
+    score_max, score_median = float(relative.max()), float(np.median(relative))
+    return Comparison(
+        variant=variant,
+        machine_type=keras.machine_type,
+        machine_id=machine_id,
+        clips=len(other),
+        score_max=score_max,
+        score_median=score_median,
+        rank_correlation=metrics.rank_correlation(keras.scores, other),
+        auc_keras=auc_keras,
+        auc=auc,
+        p_value=p_value,
+        bar=_describe(bar),
+        verdict=_judge(bar, chance_p, score_max, score_median, auc_keras, auc, p_value),
+    )
+
+
+def compare_ids(
+    variant: str, keras: Scored, other: Scored, bar: Bar, chance_p: float
+) -> list[Comparison]:
+    """Compare each machine id of a variant's scores with the Keras model's."""
+    pairs = zip(keras.by_id(), other.by_id(), strict=True)
+    return [compare(variant, name, a, b.scores, bar, chance_p) for (name, a), (_, b) in pairs]
+
+
+def _judge(
+    bar: Bar,
+    chance_p: float,
+    score_max: float,
+    score_median: float,
+    auc_keras: float | None,
+    auc: float | None,
+    p_value: float | None,
+) -> str:
+    for value, limit in ((score_max, bar.score_max), (score_median, bar.score_median)):
+        if limit is not None and not value <= limit:
+            return FAIL
+    if auc is None or auc >= auc_keras - bar.auc_drop:
+        return PASS
+    return CHANCE if p_value > chance_p else FAIL
+
+
+def _describe(bar: Bar) -> str:
+    limits = (("max", bar.score_max), ("median", bar.score_median), ("AUC drop", bar.auc_drop))
+    return ", ".join(f"{name} {limit:g}" for name, limit in limits if limit is not None)
+
+
+HEADER = (
+    "variant", "machine_type", "id", "clips", "score_max", "score_median", "rank_correlation",
+    "auc_keras", "auc", "auc_difference", "p_value", "bar", "verdict",
+)  # fmt: skip
+
+
+def write(path: Path, rows: Sequence[Comparison]) -> None:
+    """`parity.csv`: a row per variant, machine type and id; score errors are relative."""
+    table = [HEADER]
+    for r in rows:
+        difference = None if r.auc is None else r.auc - r.auc_keras
+        table.append(
+            (r.variant, r.machine_type, r.machine_id, r.clips, r.score_max, r.score_median,
+             r.rank_correlation, r.auc_keras, r.auc, difference, r.p_value, r.bar, r.verdict)
+        )  # fmt: skip
+    common.write_csv(path, [["" if x is None else x for x in row] for row in table])
+
+
+def show(rows: Sequence[Comparison], titles: dict[str, str], folder: Path) -> int:
+    """Print the comparisons, 100 columns wide at most; return the exit status, 1 if any failed."""
+    print("\nIs each converted model still the Keras model? The same test clips, scored by both:\n")
+    print(
+        f"{'model file':<27}{'machine':<13}{'id':<4}{'score error':>17}{'AUC':>13}{'p':>8}  verdict"
+    )
+    print(f"{'':<44}{'median':>8}{'largest':>9}{'Keras':>7}{'file':>7}")
+    for r in rows:
+        errors = f"{r.score_median:>8.3%}{r.score_max:>9.3%}"
+        aucs = f"{'-':>7}{'-':>7}{'-':>7}"
+        if r.auc is not None:
+            aucs = f"{r.auc_keras:>7.3f}{r.auc:>7.3f}{r.p_value:>7.2f}"
+        name = f"{titles[r.variant]:<27}{r.machine_type[:12]:<13}{r.machine_id:<4}"
+        print(f"{name}{errors}{aucs}  {r.verdict}")
+    failed = [r for r in rows if r.verdict == FAIL]
+    print("\nscore error: |score - Keras| / Keras over the clips; p: that both AUCs are the same")
+    print(f"the bars, and more figures: {folder}/parity.csv")
+    if any(r.verdict == CHANCE for r in rows):
+        print("within chance: the AUC fell, but so few clips cannot tell it from luck (p)")
+    if failed:
+        print(f"PARITY LOST in {len(failed)} of {len(rows)} comparisons; first: "
+              f"{titles[failed[0].variant]}, {failed[0].machine_type} id {failed[0].machine_id}, "
+              f"bar: {failed[0].bar}")  # fmt: skip
+    else:
+        print(f"PARITY KEPT in all {len(rows)} comparisons: these files are the trained model")
+    return 1 if failed else 0

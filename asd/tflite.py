@@ -1,0 +1,367 @@
+"""Keras to TFLite: batch-norm fold, cross-layer equalisation, conversion, and running the files.
+
+From Python, with calibration windows of your own::
+
+    import keras, numpy as np
+    from asd import tflite
+
+    model = keras.models.load_model("ad01.h5", compile=False)
+    windows = np.load("windows.npy")                # (n, 640) float32, dB
+    folded = tflite.fold_batch_norm(model)
+    content = tflite.convert(folded, "_quant_fullint_micro_intio", windows)
+    predict = tflite.predictor(content)             # (n, 640) float32 -> (n, 640) float32
+
+For runtimes that know one scale per weight tensor::
+
+    content = tflite.convert(tflite.equalise(folded), "_quant_fullint_micro_intio", windows,
+                             per_channel=False)
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import common
+from common import Conversion, UserError
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of TFLite file."""
+
+    suffix: str  # model_<type><suffix>.tflite
+    title: str
+    quantised: bool = False  # int8 weights
+    calibrated: bool = False  # int8 activations, from calibration windows
+    int8_only: bool = False  # fail rather than leave an operator in float
+    int8_io: bool = False  # int8 input and output
+
+
+# The files of MLPerf Tiny's reference, under its names.
+VARIANTS = (
+    Variant("", "float32"),
+    Variant("_quant", "int8 weights", quantised=True),
+    Variant("_quant_fullint", "int8", quantised=True, calibrated=True),
+    Variant("_quant_fullint_micro", "int8, int8 operators only", True, True, int8_only=True),
+    Variant("_quant_fullint_micro_intio", "int8 in and out (MCU)", True, True, True, int8_io=True),
+)
+BY_SUFFIX = {variant.suffix: variant for variant in VARIANTS}
+
+
+@dataclass
+class Dense:
+    """A dense layer: y = x @ weights + bias, then ReLU or nothing."""
+
+    weights: np.ndarray  # (n_inputs, n_outputs) float64
+    bias: np.ndarray  # (n_outputs,) float64
+    relu: bool = False
+
+
+def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
+    """The same function as dense layers only: batch normalisation goes into the weights.
+
+    With k = gamma / sqrt(variance + eps): weights * k, and bias (bias - mean) * k + beta
+    (Jacob et al. 2018, arXiv:1712.05877, section 3.2, for a layer with a bias of its own).
+
+    Parameters
+    ----------
+    model : a chain of Dense, BatchNormalization and ReLU layers
+    reference : drop the Dense bias, as the converter of MLPerf Tiny's published files does:
+        bias -mean * k + beta. Another function than the model.
+
+    Raises
+    ------
+    UserError : a layer of another kind, or batch normalisation that does not follow a Dense.
+    """
+    chain: list[Dense] = []
+    for layer in model.layers:
+        kind = type(layer).__name__
+        if kind == "InputLayer":
+            continue
+        if kind == "Dense" and layer.use_bias and layer.activation.__name__ in ("linear", "relu"):
+            weights, bias = (np.asarray(w, np.float64) for w in layer.get_weights())
+            chain.append(Dense(weights, bias, layer.activation.__name__ == "relu"))
+        elif kind == "BatchNormalization" and chain and not chain[-1].relu:
+            _fold_into(chain[-1], layer, reference)
+        elif (kind == "Activation" and layer.activation.__name__ == "relu") or kind == "ReLU":
+            chain[-1].relu = True
+        else:
+            raise UserError(
+                f"layer {layer.name} ({kind}) cannot be folded; a chain of Dense (linear or "
+                "relu, with bias), BatchNormalization and ReLU layers can"
+            )
+    return _model(chain)
+
+
+def _fold_into(dense: Dense, norm: Any, reference: bool) -> None:
+    n_outputs = len(dense.bias)
+    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones(n_outputs)
+    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros(n_outputs)
+    mean = np.asarray(norm.moving_mean, np.float64)
+    k = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+    bias = np.zeros(n_outputs) if reference else dense.bias
+    dense.weights = dense.weights * k
+    dense.bias = (bias - mean) * k + beta
+
+
+def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
+    """The same function with the weight ranges of neighbouring layers made alike.
+
+    ReLU(s * x) = s * ReLU(x) for s > 0, so a factor on an output channel of a layer can be taken
+    back on the next layer's input. With s = sqrt(r_next / r), r the largest weight of the channel
+    on either side, both tensors use one int8 scale equally well. Repeated, as a layer has a
+    neighbour on either side. Nagel et al. 2019, arXiv:1906.04721, section 4.1.
+
+    Parameters
+    ----------
+    model : dense layers with ReLU between them, of `fold_batch_norm`
+    """
+    chain = _chain(model)
+    for _ in range(rounds):
+        for first, second in itertools.pairwise(chain):
+            if not first.relu:
+                continue
+            here = np.abs(first.weights).max(axis=0)  # (n_channels,)
+            there = np.abs(second.weights).max(axis=1)  # (n_channels,)
+            alive = (here > 0) & (there > 0)
+            factor = np.sqrt(np.where(alive, there, 1) / np.where(alive, here, 1))
+            first.weights *= factor
+            first.bias *= factor
+            second.weights /= factor[:, None]
+    return _model(chain)
+
+
+def _chain(model: keras.Model) -> list[Dense]:
+    chain = []
+    for layer in model.layers[1:]:
+        weights, bias = (np.array(w, np.float64) for w in layer.get_weights())
+        chain.append(Dense(weights, bias, layer.activation.__name__ == "relu"))
+    return chain
+
+
+def _model(chain: list[Dense]) -> keras.Model:
+    from keras import Input, Model, layers
+
+    inputs = x = Input((len(chain[0].weights),))
+    for dense in chain:
+        x = layers.Dense(len(dense.bias), activation="relu" if dense.relu else None)(x)
+    model = Model(inputs, x)
+    arrays = [array for dense in chain for array in (dense.weights, dense.bias)]
+    model.set_weights([array.astype(np.float32) for array in arrays])
+    return model
+
+
+def prepare(model: keras.Model, conversion: Conversion) -> keras.Model:
+    """Fold, and equalise where one scale per weight tensor asks for it, as configured."""
+    folded = fold_batch_norm(model, conversion.reference_fold)
+    per_tensor = conversion.dense_weights == "per_tensor"
+    return equalise(folded) if per_tensor and conversion.equalise else folded
+
+
+def spread_windows(n_windows: int, count: int, seed: int) -> np.ndarray:
+    """Choose windows spread evenly over all: one at random from each of `count` equal parts.
+
+    Returns
+    -------
+    (min(count, n_windows),) int64, ascending positions in 0..n_windows - 1
+    """
+    count = min(count, n_windows)
+    edges = np.arange(count + 1) * n_windows // count
+    return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+
+
+def convert(
+    model: keras.Model,
+    variant: Variant | str,
+    windows: np.ndarray | None = None,
+    per_channel: bool = True,
+) -> bytes:
+    """Convert a folded model with a converter of its own.
+
+    Parameters
+    ----------
+    model : dense layers only, of `fold_batch_norm` or `equalise`
+    variant : a row of `VARIANTS` or its suffix
+    windows : (n, vector_size) float32, dB: calibrates the activations of int8 variants
+    per_channel : one scale per output of a layer, or one per weight tensor
+
+    Returns
+    -------
+    the TFLite flatbuffer
+
+    Raises
+    ------
+    ValueError : a calibrated variant without windows, or windows of another shape.
+    """
+    import tensorflow as tf
+
+    variant = BY_SUFFIX[variant] if isinstance(variant, str) else variant
+    size = model.input_shape[1]
+    # Weights as constants: the converter would leave a Keras model's as variables to be read.
+    layers = [
+        (tf.constant(dense.weights, tf.float32), tf.constant(dense.bias, tf.float32), dense.relu)
+        for dense in _chain(model)
+    ]
+
+    def forward(windows: tf.Tensor) -> tf.Tensor:
+        for weights, bias, relu in layers:
+            windows = tf.matmul(windows, weights) + bias
+            windows = tf.nn.relu(windows) if relu else windows
+        return windows
+
+    spec = tf.TensorSpec((None, size), tf.float32, "windows")
+    concrete = tf.function(forward, [spec]).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+    if variant.quantised:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # TensorFlow's only switch for it; a test sees to it that it works.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
+    if variant.calibrated:
+        if windows is None or windows.ndim != 2 or windows.shape[1] != size or not len(windows):
+            raise ValueError(f"calibration needs windows of shape (n, {size})")
+        batch = np.ascontiguousarray(windows, np.float32)
+        converter.representative_dataset = lambda: iter([[batch]])
+    if variant.int8_only:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if variant.int8_io:
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    with common.quiet_stderr():
+        return converter.convert()
+
+
+def describe(content: bytes) -> dict[str, Any]:
+    """What a TFLite file is: its size, input, output, weight scales and operators.
+
+    Returns
+    -------
+    plain values: bytes, inputs and outputs (name, shape, type, scale, zero_point), weights
+    (per_channel: whether some weight tensor has more than one scale), operators (name, version,
+    count)
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    graph = model.subgraphs[0]
+    types = _names(schema.TensorType)
+    operators = _names(schema.BuiltinOperator)
+
+    def tensor(index: int) -> dict[str, Any]:
+        t = graph.tensors[index]
+        quantised = t.quantization is not None and t.quantization.scale is not None
+        return {
+            "name": t.name.decode(),
+            "shape": [int(n) for n in t.shape],
+            "type": types[t.type].lower(),
+            "scale": float(t.quantization.scale[0]) if quantised else None,
+            "zero_point": int(t.quantization.zeroPoint[0]) if quantised else None,
+        }
+
+    def scales(t: Any) -> int:
+        has = t.quantization is not None and t.quantization.scale is not None
+        return len(t.quantization.scale) if has and len(t.shape) == 2 else 0
+
+    codes = [model.operatorCodes[op.opcodeIndex] for op in graph.operators]
+    counts = Counter((operators[code.builtinCode], code.version) for code in codes)
+    return {
+        "bytes": len(content),
+        "inputs": [tensor(i) for i in graph.inputs],
+        "outputs": [tensor(i) for i in graph.outputs],
+        "weights": {"per_channel": any(scales(t) > 1 for t in graph.tensors)},
+        "operators": [
+            {"name": name, "version": version, "count": count}
+            for (name, version), count in sorted(counts.items())
+        ],
+    }
+
+
+def check_source(path: Path, model: Path) -> str:
+    """See that a TFLite file was made by 02_convert.py from the model that is there now.
+
+    Returns
+    -------
+    its kind of Dense weights, "per_channel" or "per_tensor"
+
+    Raises
+    ------
+    UserError : the file or its record is missing, or either is of something else.
+    """
+    again = "run 02_convert.py"
+    record_path = path.with_suffix(".tflite.json")
+    for needed in (path, record_path):
+        if not needed.is_file():
+            raise UserError(f"{needed}: no such file; {again}")
+    record = common.read_json(record_path)
+    if record["sha256"] != common.file_hash(path):
+        raise UserError(f"{path}: damaged, or not the file {record_path.name} describes; {again}")
+    if record["source"]["sha256"] != common.file_hash(model):
+        raise UserError(f"{path}: made from another model than {model}; {again}")
+    return record["conversion"]["dense_weights"]
+
+
+def _names(enum: type) -> dict[int, str]:
+    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
+
+
+def predictor(model: bytes | Path) -> common.Predict:
+    """A TFLite model, run by LiteRT, as a function of float windows.
+
+    Where the input is int8 it is quantised, clamp(round(x / scale) + zero_point), and where the
+    output is int8 it is dequantised, (q - zero_point) * scale.
+
+    Parameters
+    ----------
+    model : the flatbuffer or the path of one
+
+    Returns
+    -------
+    function (n, vector_size) float32 -> (n, vector_size) float32
+
+    Raises
+    ------
+    UserError : not a TFLite model.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    name = str(model) if isinstance(model, Path) else "the TFLite model"
+    content = model.read_bytes() if isinstance(model, Path) else model
+    try:
+        with common.quiet_stderr():
+            interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{name}: not a readable TFLite model; run 02_convert.py again") from error
+    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        if interpreter.get_input_details()[0]["shape"][0] != len(windows):
+            interpreter.resize_tensor_input(source["index"], windows.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(source["index"], _quantise(windows, source))
+        interpreter.invoke()
+        return _dequantise(interpreter.get_tensor(target["index"]), target)
+
+    return predict
+
+
+def _quantise(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero_point = details["quantization"]
+    return np.clip(np.round(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
+
+
+def _dequantise(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero_point = details["quantization"]
+    return (values.astype(np.float32) - zero_point) * np.float32(scale)

@@ -1,0 +1,739 @@
+"""What the numbered scripts share, in the order of the data flow.
+
+Configuration, clips, log-mel frames, vectors, anomaly scores, CSV files, command line.
+Imports neither TensorFlow nor matplotlib nor anything else of this project, so that `-h`, the
+feature workers and the tools around it start in an instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import difflib
+import errno
+import functools
+import hashlib
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import yaml
+
+__version__ = "0.1.0"
+
+HERE = Path(__file__).resolve().parent
+BASELINE = HERE / "baseline.yaml"
+
+
+class UserError(Exception):
+    """Something the user can mend: shown as one line that names it and the remedy."""
+
+
+# ---------------------------------------------------------------------------------------------
+# Configuration: YAML read into frozen objects. The numbers themselves stand in baseline.yaml.
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Tolerance = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mapping of the YAML file; every key is required."""
+
+
+class Feature(Section):
+    """What turns a clip into vectors."""
+
+    sample_rate: Positive  # Hz
+    channel: NotNegative | None  # of a clip with several; null: clips must be mono
+    n_mels: Positive
+    frames: Positive  # per vector
+    n_fft: Annotated[int, msgspec.Meta(ge=2)]  # samples
+    hop_length: Positive  # samples
+    power: Annotated[float, msgspec.Meta(gt=0)]
+    central_frames: tuple[int, int] | None  # kept frames [first, end); null: the whole clip
+
+    def __post_init__(self) -> None:
+        if self.central_frames is not None:
+            first, end = self.central_frames
+            if first < 0 or end - first < self.frames:
+                raise ValueError(
+                    f"central_frames [{first}, {end}] must keep at least {self.frames} frames"
+                )
+
+    @property
+    def vector_size(self) -> int:
+        """Elements of a vector: frames x mel bands."""
+        return self.frames * self.n_mels
+
+    def kept_frames(self, n_samples: int) -> tuple[int, int]:
+        """Range [first, end) of the frames kept of a clip of n_samples."""
+        return self.central_frames or (0, 1 + n_samples // self.hop_length)
+
+
+class Compile(Section):
+    """Keras' names of the optimiser and the loss."""
+
+    optimizer: Name
+    loss: Name
+
+
+class Fit(Section):
+    """How the auto-encoder is trained."""
+
+    compile: Compile
+    epochs: Positive
+    batch_size: Positive
+    shuffle: bool
+    validation_split: Share
+    verbose: Literal[0, 1, 2]
+
+
+class Conversion(Section):
+    """How the Keras model becomes TFLite files."""
+
+    reference_fold: bool
+    dense_weights: Literal["per_channel", "per_tensor"]
+    equalise: bool
+    calibration_windows: Positive
+
+
+class Bar(Section):
+    """How far a converted model may be from the Keras model; null: not limited."""
+
+    score_max: Tolerance | None  # largest relative score difference of a clip
+    score_median: Tolerance | None  # median relative score difference
+    auc_drop: Tolerance  # AUC below Keras
+
+
+class Parity(Section):
+    """The bars of 03_tflite_test.py."""
+
+    float: Bar
+    per_channel: Bar
+    per_tensor: Bar
+    chance_p: Tolerance  # a drop in AUC with a larger paired p value is within chance
+
+
+class Config(Section):
+    """The whole configuration: baseline.yaml, with a recipe's overrides."""
+
+    dev_directory: Name
+    eval_directory: Name
+    feature_directory: Name
+    model_directory: Name
+    result_directory: Name
+    result_file: Name
+    max_fpr: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    seed: NotNegative
+    workers: NotNegative  # processes that compute features; 0: one per core
+    feature: Feature
+    fit: Fit
+    convert: Conversion
+    parity: Parity
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models."""
+        return Path(self.model_directory)
+
+    @property
+    def results(self) -> Path:
+        """Folder of the result files."""
+        return Path(self.result_directory)
+
+    def data(self, mode: str) -> Path:
+        """Folder of the recordings of `mode`, "dev" or "eval"."""
+        return Path(self.dev_directory if mode == "dev" else self.eval_directory)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as text; here it is a number, as in YAML 1.2 and in Python."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_config(path: str | Path = BASELINE) -> Config:
+    """Read a YAML file over the values of baseline.yaml.
+
+    Parameters
+    ----------
+    path : the file; it may name only the keys in which it differs from baseline.yaml.
+
+    Raises
+    ------
+    UserError : no such file, not YAML, or a key that is unknown, missing or ill-typed; the
+        message names the file, the key, and for an unknown key the nearest valid one.
+    """
+    path = Path(path)
+    overrides = _read_yaml(path)
+    if problem := _unknown_key(overrides, Config):
+        raise UserError(f"{path}: {problem}")
+    merged = _merge(_read_yaml(BASELINE), overrides)
+    try:
+        return msgspec.convert(merged, Config)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: {_plain(error, merged)}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such configuration file; name one with -c") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(values or {}, dict):
+        raise UserError(f"{path}: not a mapping of keys to values, as baseline.yaml is")
+    return values or {}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _keys(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key below a section, with its type."""
+    for field in msgspec.structs.fields(section):
+        yield prefix + field.name, field.type
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from _keys(field.type, f"{prefix}{field.name}.")
+
+
+def _unknown_key(values: dict[str, Any], section: type, prefix: str = "") -> str | None:
+    valid = dict(_keys(section, prefix))
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if name not in valid:
+            everywhere = [known for known, _ in _keys(Config)]
+            same_leaf = [known for known in everywhere if known.split(".")[-1] == str(key)]
+            near = same_leaf or difflib.get_close_matches(name, everywhere, n=1, cutoff=0.0)
+            return f"unknown key {name}; did you mean {near[0]}?"
+        kind = valid[name]
+        is_section = isinstance(kind, type) and issubclass(kind, Section)
+        if is_section and isinstance(value, dict):
+            problem = _unknown_key(value, kind, f"{name}.")
+            if problem:
+                return problem
+    return None
+
+
+def _plain(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
+    """The validation library's message with the key first and the offending value last."""
+    message, _, where = str(error).partition(" - at `$")
+    where = where.rstrip("`")
+    missing = re.fullmatch(r"Object missing required field `(.+)`", message)
+    key = ".".join(filter(None, [where.strip("."), missing[1] if missing else ""]))
+    if missing:
+        return f"key {key} is missing"
+    value: Any = values
+    for part in re.findall(r"\w+", where):
+        value = value[int(part)] if isinstance(value, (list, tuple)) else value[part]
+    message = message.replace("`", "").replace("Expected", "expected")
+    shown = "" if isinstance(value, dict) else f", and this is {value!r}"
+    return f"key {key}: {message}{shown}"
+
+
+def config_hash(values: Any) -> str:
+    """A short fingerprint of plain values: 16 hex digits of the SHA-256 of their JSON."""
+    text = json.dumps(msgspec.to_builtins(values), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ---------------------------------------------------------------------------------------------
+# Clips: recordings in the layout of DCASE 2020 Task 2.
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording."""
+
+    path: Path
+    machine_id: str  # two digits, "01"
+    label: int | None  # 0 normal, 1 anomalous, None unknown
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """A recording that cannot be used, and why, with the remedy."""
+
+    path: Path
+    reason: str
+
+
+# What a clip may be called, by mode and folder.
+_NAMES = {
+    ("dev", "train"): ("normal_id_XX_NNNNNNNN.wav", r"(?P<label>normal)_id_(?P<id>\d\d)_\d+\.wav"),
+    ("dev", "test"): (
+        "normal_id_XX_NNNNNNNN.wav or anomaly_id_XX_NNNNNNNN.wav",
+        r"(?P<label>normal|anomaly)_id_(?P<id>\d\d)_\d+\.wav",
+    ),
+    ("eval", "train"): ("normal_id_XX_NNNNNNNN.wav", r"(?P<label>normal)_id_(?P<id>\d\d)_\d+\.wav"),
+    ("eval", "test"): ("id_XX_NNNNNNNN.wav", r"(?P<label>)id_(?P<id>\d\d)_\d+\.wav"),
+}
+_LABELS = {"normal": 0, "anomaly": 1, "": None}
+
+
+def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Machine types below a data folder, sorted; or those wanted, checked to be there.
+
+    Raises
+    ------
+    UserError : no such folder, none in it, or a wanted one that is not there.
+    """
+    help_line = "./get_dataset.sh downloads recordings, ./get_dataset.sh --demo makes demo sound"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of recordings; {help_line}")
+    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    if not found:
+        raise UserError(f"{folder}: no machine type in it; {help_line}")
+    for name in wanted:
+        if name not in found:
+            raise UserError(f"{folder}: no machine type {name}; there is {', '.join(found)}")
+    return list(dict.fromkeys(wanted)) or found
+
+
+def find_clips(folder: Path, mode: str, split: str) -> tuple[list[Clip], list[BadClip]]:
+    """Clips of a folder, and the .wav files whose names say no id or label.
+
+    Training clips come sorted by name; test clips by id, then normal before anomalous.
+
+    Parameters
+    ----------
+    folder : `<data>/<machine type>/<split>`
+    mode : "dev" or "eval"
+    split : "train" or "test"
+
+    Raises
+    ------
+    UserError : the folder is missing or holds no .wav file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; clips are expected in it")
+    expected, pattern = _NAMES[mode, split]
+    clips, bad = [], []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() != ".wav" or path.name[0] == ".":
+            continue
+        if match := re.fullmatch(pattern, path.name, re.IGNORECASE):
+            clips.append(Clip(path, match["id"], _LABELS[match["label"].lower()]))
+        else:
+            bad.append(BadClip(path, f"the name is not {expected}; rename or remove the file"))
+    if not clips and not bad:
+        raise UserError(f"{folder}: no .wav file in it; clips are called {expected}")
+    if split == "test":
+        clips.sort(key=lambda clip: (clip.machine_id, clip.label or 0, clip.path.name))
+    return clips, bad
+
+
+def check_clip(path: Path, feature: Feature) -> str | None:
+    """What is wrong with a clip as far as its header tells, with the remedy; None if nothing."""
+    import soundfile
+
+    size = path.stat().st_size  # bytes
+    if size == 0:
+        return "the file is empty; replace it"
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        return f"not a readable wav file ({error.error_string.rstrip('.')}); replace it"
+    if info.format not in ("WAV", "WAVEX"):
+        return f"a {info.format} file, not wav; convert it to wav"
+    with path.open("rb") as file:
+        declared = int.from_bytes(file.read(8)[4:], "little") + 8  # RIFF size field, bytes
+    if declared > size:
+        return f"truncated: its header promises {declared} bytes, it has {size}; replace it"
+    if info.samplerate != feature.sample_rate:
+        return (
+            f"sample rate {info.samplerate} Hz, feature.sample_rate is {feature.sample_rate} Hz; "
+            "resample the clip"
+        )
+    if feature.channel is None and info.channels != 1:
+        return (
+            f"{info.channels} channels, one is expected; choose one with feature.channel: "
+            f"0 to {info.channels - 1}"
+        )
+    if feature.channel is not None and feature.channel >= info.channels:
+        return f"no channel {feature.channel}, it has {info.channels}; change feature.channel"
+    first, end = feature.kept_frames(info.frames)
+    n_frames = 1 + info.frames // feature.hop_length
+    if n_frames < max(end, first + feature.frames):
+        needed = max(end, first + feature.frames)
+        return (
+            f"too short: {n_frames} frames ({info.frames} samples), {needed} frames are needed; "
+            "remove the clip or change feature.central_frames"
+        )
+    return None
+
+
+# ---------------------------------------------------------------------------------------------
+# Log-mel frames.
+
+
+def read_samples(path: Path, start: int, stop: int, channel: int | None) -> np.ndarray:
+    """Samples [start, stop) of a clip; zeros stand where the range leaves the clip.
+
+    Returns
+    -------
+    (stop - start,) float32, full scale is 1.
+
+    Raises
+    ------
+    ValueError : the file cannot be decoded, or a sample is not a number.
+    """
+    import soundfile
+
+    samples = np.zeros(stop - start, np.float32)
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            inside = slice(max(start, 0), min(stop, file.frames))
+            file.seek(inside.start)
+            block = file.read(inside.stop - inside.start, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"cannot be decoded ({error.error_string.rstrip('.')})") from error
+    if len(block) != inside.stop - inside.start or not np.isfinite(block).all():
+        raise ValueError("holds samples that are not numbers (NaN or infinite), or ends early")
+    samples[inside.start - start : inside.stop - start] = block[:, channel or 0]
+    return samples
+
+
+@functools.lru_cache(maxsize=4)
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
+    """Slaney mel bands from 0 Hz to half the sample rate, normalised by area.
+
+    Returns
+    -------
+    (n_mels, 1 + n_fft // 2) float32
+    """
+    import librosa.filters
+
+    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels)
+
+
+def log_mel(samples: np.ndarray, feature: Feature, filters: np.ndarray) -> np.ndarray:
+    """Log-mel frames of samples, without padding: frame t starts at sample t * hop_length.
+
+    20 / power * log10(mel + eps), eps = 2.220446e-16; no reference level, no floor, no
+    normalisation: the features of MLPerf Tiny and the DCASE 2020 Task 2 baseline. Digital
+    silence is -156.5 dB.
+
+    Parameters
+    ----------
+    samples : ((n_frames - 1) * hop_length + n_fft,) float32, full scale is 1
+    filters : (n_mels, 1 + n_fft // 2) float32, of `mel_filters`
+
+    Returns
+    -------
+    (n_frames, n_mels) float32, dB
+    """
+    n_fft = feature.n_fft
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)  # (n_fft,) float64, periodic
+    views = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: feature.hop_length]
+    # In float64: the rounding of a float32 transform would fill the quiet bands of a pure tone.
+    spectrum = np.fft.rfft(views * hann)  # (n_frames, 1 + n_fft // 2) complex128
+    energy = spectrum.real**2 + spectrum.imag**2
+    if feature.power != 2:
+        energy **= feature.power / 2
+    mel = energy.astype(np.float32) @ filters.T  # (n_frames, n_mels) float32
+    level = np.log10(mel + np.finfo(np.float64).eps)
+    return (20 / feature.power * level).astype(np.float32)
+
+
+def clip_frames(path: Path, feature: Feature, filters: np.ndarray) -> np.ndarray:
+    """The kept log-mel frames of a clip; only the samples they need are read.
+
+    Frame t is centred on sample t * hop_length; beyond the clip's ends stand zeros, as in
+    librosa's melspectrogram(center=True) since 0.10.
+
+    Returns
+    -------
+    (n_kept_frames, n_mels) float32, dB
+
+    Raises
+    ------
+    ValueError : see `read_samples`.
+    """
+    import soundfile
+
+    n_samples = 0 if feature.central_frames else soundfile.info(str(path)).frames
+    first, end = feature.kept_frames(n_samples)
+    start = first * feature.hop_length - feature.n_fft // 2
+    stop = start + (end - first - 1) * feature.hop_length + feature.n_fft
+    return log_mel(read_samples(path, start, stop, feature.channel), feature, filters)
+
+
+# ---------------------------------------------------------------------------------------------
+# Vectors: windows of consecutive frames, frame-major (element n_mels * t + m).
+
+
+def vectors(frames: np.ndarray, n: int) -> np.ndarray:
+    """All windows of n consecutive frames of one clip, as a view.
+
+    Parameters
+    ----------
+    frames : (n_frames, n_mels) float32, C-contiguous
+
+    Returns
+    -------
+    (n_frames - n + 1, n * n_mels) float32 view, read-only
+    """
+    n_mels = frames.shape[1]
+    flat = np.lib.stride_tricks.sliding_window_view(frames.reshape(-1), n * n_mels)
+    return flat[::n_mels]
+
+
+# ---------------------------------------------------------------------------------------------
+# Anomaly scores.
+
+Predict = Callable[[np.ndarray], np.ndarray]
+WINDOWS_PER_CALL = 16384  # 42 MB of vectors
+
+
+def anomaly_scores(predict: Predict, clips: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Mean squared reconstruction error of each clip over all its windows and elements.
+
+    Windows of many clips go through the model in one call.
+
+    Parameters
+    ----------
+    predict : the model, (n_windows, n * n_mels) float32 -> the same shape
+    clips : for each clip its frames, (n_frames, n_mels) float32
+    n : frames per vector
+
+    Returns
+    -------
+    (n_clips,) float64, dB^2
+
+    Raises
+    ------
+    UserError : the model gives a value that is not a number.
+    """
+    scores: list[float] = []
+    batch: list[np.ndarray] = []
+    waiting = 0
+
+    def flush() -> None:
+        inputs = np.concatenate(batch)  # (n_windows, n * n_mels) float32
+        errors = np.square(inputs - predict(inputs)).mean(axis=1, dtype=np.float64)
+        ends = np.cumsum([len(windows) for windows in batch])[:-1]
+        scores.extend(part.mean() for part in np.split(errors, ends))
+
+    for frames in clips:
+        batch.append(vectors(frames, n))
+        waiting += len(batch[-1])
+        if waiting >= WINDOWS_PER_CALL:
+            flush()
+            batch, waiting = [], 0
+    if batch:
+        flush()
+    result = np.array(scores)
+    if not np.isfinite(result).all():
+        raise UserError("the model's output is not a number for some clip; train it anew")
+    return result
+
+
+# ---------------------------------------------------------------------------------------------
+# Files: they appear under their names only when whole.
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it on success and removed on failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise the OSError that writing into the folder would, before any work is spent."""
+    with whole_file(folder / ".writable") as probe:
+        probe.touch()
+    (folder / ".writable").unlink()
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows; floats with all their digits, lines ended by a newline alone."""
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        plain = ([x.item() if isinstance(x, np.generic) else x for x in row] for row in rows)
+        csv.writer(file, lineterminator="\n").writerows(plain)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """All rows of a CSV file, as text."""
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as indented JSON."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(msgspec.to_builtins(values), indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours.
+
+    Raises
+    ------
+    UserError : the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error}); remove it") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def score_path(folder: Path, prefix: str, machine_type: str, machine_id: str) -> Path:
+    """`<prefix>anomaly_score_<type>_id_XX.csv`; prefix "" for Keras, `tflite<suffix>_` else."""
+    return folder / f"{prefix}anomaly_score_{machine_type}_id_{machine_id}.csv"
+
+
+# ---------------------------------------------------------------------------------------------
+# Command line.
+
+
+def parse_args(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments of the numbered scripts; the mode is in `.mode`, "dev" or "eval"."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument(
+        "-d",
+        "--dev",
+        dest="mode",
+        action="store_const",
+        const="dev",
+        help="the development data: labelled test clips",
+    )
+    mode.add_argument(
+        "-e",
+        "--eval",
+        dest="mode",
+        action="store_const",
+        const="eval",
+        help="the evaluation data: test clips without labels",
+    )
+    parser.add_argument("-v", "--version", action="version", version=__version__)
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        default=BASELINE,
+        metavar="FILE",
+        help="YAML file over the values of baseline.yaml",
+    )
+    parser.add_argument(
+        "-m",
+        "--machine-type",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="a machine type, repeatable; all that are found without it",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="train anew where a model of another configuration or of other "
+        "clips is there (scores and TFLite files are always written anew)",
+    )
+    parser.add_argument(
+        "--skip-bad-clips",
+        action="store_true",
+        help="go on without clips that cannot be used; they are listed in "
+        "skipped.csv of the result folder",
+    )
+    return parser.parse_args(argv)
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Keep what C++ libraries write to stderr (banners, advice) from the user's screen."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+def run(main: Callable[[], int | None]) -> int:
+    """Run a script's main; return its exit status.
+
+    0 done, 1 failed (one line on stderr for what a user can mend), 130 interrupted. Wrong
+    usage, 2, is argparse's own exit.
+    """
+    interrupted = False
+
+    def on_interrupt(*_: Any) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        return main() or 0
+    except BaseException as error:
+        # An import or a callback of C code may turn the interrupt into an error of its own.
+        if interrupted or isinstance(error, KeyboardInterrupt):
+            print("\ninterrupted; what was finished is kept, run again to go on", file=sys.stderr)
+            return 130
+        line = _one_line(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error: BaseException) -> str | None:
+    """The line that tells a user's mistake or a full disk; None for a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        remedies = {
+            errno.ENOSPC: "; free some space and run again",
+            errno.EACCES: "; make it readable and writable, or name another folder in the YAML",
+            errno.EPERM: "; make it readable and writable, or name another folder in the YAML",
+            errno.EROFS: "; name another folder in the YAML",
+            errno.ENOTDIR: "; a file stands where a folder is needed",
+            errno.EEXIST: "; a file stands where a folder is needed",
+        }
+        if isinstance(error, BrokenPipeError):
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}{remedies.get(error.errno, '')}"
+    return None
