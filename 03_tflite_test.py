@@ -15,13 +15,13 @@ from asd import frames, parity, report, tflite
 
 
 def ladder(cfg, machine_type, path, store):
-    """Scores of a machine type by every rung: yields (variant, kind of weights, Scored)."""
+    """Scores of a machine type by every rung: yields (variant, conversion settings, Scored)."""
     for variant in tflite.VARIANTS:
         file = cfg.models / f"model_{machine_type}{variant.suffix}.tflite"
-        weights = tflite.check_source(file, path)
+        conversion = tflite.check_source(file, path)
         predict = tflite.predictor(file)
         scores = common.anomaly_scores(predict, store, cfg.feature.frames)
-        yield variant, weights, report.Scored(machine_type, store.clips, scores)
+        yield variant, conversion, report.Scored(machine_type, store.clips, scores)
 
 
 def main(argv=None):
@@ -37,9 +37,9 @@ def main(argv=None):
         store = frames.load(cfg, args, clip_set)
         name = clip_set.machine_type
         keras = report.Scored(name, store.clips, report.read_scores(cfg.results, path, name, store))
-        for variant, weights, scored in ladder(cfg, name, path, store):
+        for variant, conversion, scored in ladder(cfg, name, path, store):
             report.write_scores(cfg.results, f"tflite{variant.suffix}_", scored)
-            bar = parity.bar_of(cfg.parity, variant.quantised, weights)
+            bar = parity.bar_of(cfg.parity, variant.quantised, conversion["dense_weights"])
             rows += parity.compare_ids(variant.suffix, keras, scored, bar, cfg.parity.chance_p)
             if args.mode == "dev":
                 tables[variant.suffix].append(report.evaluate(scored, cfg.max_fpr))
@@ -47,6 +47,8 @@ def main(argv=None):
         if of_variant:
             report.write_result(cfg.results / f"tflite{suffix}_{cfg.result_file}", of_variant)
     parity.write(cfg.results / "parity.csv", rows)
+    if conversion["reference_fold"]:
+        print("reference_fold: true: another function than the Keras model, by its configuration")
     titles = {variant.suffix: variant.title for variant in tflite.VARIANTS}
     return parity.show(rows, titles, cfg.results)
 

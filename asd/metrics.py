@@ -9,9 +9,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
-Z_95 = stats.norm.ppf(0.975)
+Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 class Interval(NamedTuple):
@@ -73,6 +72,8 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     for each anomalous clip the share of normal clips below it, (n_anomalous,) float64, and for
     each normal clip the share of anomalous clips above it, (n_normal,) float64; ties count half.
     """
+    from scipy import stats
+
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     normal, anomalous = scores[labels == 0], scores[labels == 1]
     ranks = stats.rankdata(np.concatenate([anomalous, normal]))
@@ -130,6 +131,8 @@ def delong_paired_p(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarr
     ------
     ValueError : see `auc`.
     """
+    from scipy import stats
+
     _validate(labels, scores_a, scores_b)
     a, b = _placements(labels, scores_a), _placements(labels, scores_b)
     difference = float(a[0].mean() - b[0].mean())
@@ -171,6 +174,8 @@ def rank_correlation(scores_a: np.ndarray, scores_b: np.ndarray) -> float | None
     -------
     -1 to 1; None where it is undefined (fewer than two clips, or all scores alike)
     """
+    from scipy import stats
+
     if len(scores_a) < 2 or np.ptp(scores_a) == 0 or np.ptp(scores_b) == 0:
         return None
     return float(stats.spearmanr(scores_a, scores_b).statistic)

@@ -142,9 +142,11 @@ def show(rows: Sequence[Comparison], titles: dict[str, str], folder: Path) -> in
     if any(r.verdict == CHANCE for r in rows):
         print("within chance: the AUC fell, but so few clips cannot tell it from luck (p)")
     if failed:
-        print(f"PARITY LOST in {len(failed)} of {len(rows)} comparisons; first: "
-              f"{titles[failed[0].variant]}, {failed[0].machine_type} id {failed[0].machine_id}, "
-              f"bar: {failed[0].bar}")  # fmt: skip
+        worst = failed[0]
+        print(f"PARITY LOST in {len(failed)} of {len(rows)} comparisons; the first that failed:")
+        print(
+            f"{titles[worst.variant]}, {worst.machine_type} id {worst.machine_id}; bar: {worst.bar}"
+        )
     else:
         print(f"PARITY KEPT in all {len(rows)} comparisons: these files are the trained model")
     return 1 if failed else 0

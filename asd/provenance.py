@@ -29,7 +29,8 @@ def versions() -> dict[str, str]:
 
 def training_configuration(cfg: Config) -> dict[str, Any]:
     """The part of the configuration that a model depends on, as plain values."""
-    values = msgspec.to_builtins({"feature": cfg.feature, "fit": cfg.fit, "seed": cfg.seed})
+    sections = {"feature": cfg.feature, "fit": cfg.fit, "seed": cfg.seed}
+    values = msgspec.json.decode(msgspec.json.encode(sections))  # as it will be read back
     del values["fit"]["verbose"]
     return values
 

@@ -93,7 +93,7 @@ def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
             chain.append(Dense(weights, bias, layer.activation.__name__ == "relu"))
         elif kind == "BatchNormalization" and chain and not chain[-1].relu:
             _fold_into(chain[-1], layer, reference)
-        elif (kind == "Activation" and layer.activation.__name__ == "relu") or kind == "ReLU":
+        elif chain and _is_relu(layer):
             chain[-1].relu = True
         else:
             raise UserError(
@@ -103,12 +103,18 @@ def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
     return _model(chain)
 
 
+def _is_relu(layer: Any) -> bool:
+    if type(layer).__name__ == "ReLU":
+        return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
+    return type(layer).__name__ == "Activation" and layer.activation.__name__ == "relu"
+
+
 def _fold_into(dense: Dense, norm: Any, reference: bool) -> None:
     n_outputs = len(dense.bias)
-    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else np.ones(n_outputs)
-    beta = np.asarray(norm.beta, np.float64) if norm.center else np.zeros(n_outputs)
-    mean = np.asarray(norm.moving_mean, np.float64)
-    k = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+    gamma = norm.gamma.numpy().astype(np.float64) if norm.scale else np.ones(n_outputs)
+    beta = norm.beta.numpy().astype(np.float64) if norm.center else np.zeros(n_outputs)
+    mean = norm.moving_mean.numpy().astype(np.float64)
+    k = gamma / np.sqrt(norm.moving_variance.numpy().astype(np.float64) + norm.epsilon)
     bias = np.zeros(n_outputs) if reference else dense.bias
     dense.weights = dense.weights * k
     dense.bias = (bias - mean) * k + beta
@@ -284,12 +290,12 @@ def describe(content: bytes) -> dict[str, Any]:
     }
 
 
-def check_source(path: Path, model: Path) -> str:
+def check_source(path: Path, model: Path) -> dict[str, Any]:
     """See that a TFLite file was made by 02_convert.py from the model that is there now.
 
     Returns
     -------
-    its kind of Dense weights, "per_channel" or "per_tensor"
+    the settings of its conversion: reference_fold, dense_weights, ...
 
     Raises
     ------
@@ -305,7 +311,7 @@ def check_source(path: Path, model: Path) -> str:
         raise UserError(f"{path}: damaged, or not the file {record_path.name} describes; {again}")
     if record["source"]["sha256"] != common.file_hash(model):
         raise UserError(f"{path}: made from another model than {model}; {again}")
-    return record["conversion"]["dense_weights"]
+    return record["conversion"]
 
 
 def _names(enum: type) -> dict[int, str]:

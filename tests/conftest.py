@@ -1,0 +1,120 @@
+"""Shared fixtures: tiny recordings, a configuration for them, the scripts as functions."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+import common
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_RATE = 16000  # Hz
+CLIP_SAMPLES = 24000  # 1.5 s, 47 frames
+SCRIPTS = ("00_train.py", "01_test.py", "02_convert.py", "03_tflite_test.py")
+
+
+def write_clip(
+    path: Path, seed: int = 0, tone: float = 0.0, n_samples: int = CLIP_SAMPLES, **kwargs
+) -> Path:
+    """A wav of noise, with a tone of the given amplitude."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(n_samples) / SAMPLE_RATE
+    samples = 0.05 * rng.standard_normal(n_samples) + tone * np.sin(2 * np.pi * 1500 * time)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, kwargs.pop("rate", SAMPLE_RATE), **kwargs)
+    return path
+
+
+def make_data(folder: Path, machine_type: str = "ToyTest", n_train: int = 12) -> Path:
+    """dev_data and eval_data of one machine type with two ids; returns `folder`."""
+    dev, evaluation = folder / "dev_data" / machine_type, folder / "eval_data" / machine_type
+    for machine_id in ("01", "02"):
+        for i in range(n_train // 2):
+            seed = 100 * int(machine_id) + i
+            write_clip(dev / "train" / f"normal_id_{machine_id}_{i:08}.wav", seed)
+        for i in range(4):
+            seed = 1000 * int(machine_id) + i
+            write_clip(dev / "test" / f"normal_id_{machine_id}_{i:08}.wav", seed)
+            write_clip(dev / "test" / f"anomaly_id_{machine_id}_{i:08}.wav", seed + 50, 0.01 * i)
+    for i in range(3):
+        write_clip(evaluation / "train" / f"normal_id_05_{i:08}.wav", 5000 + i)
+        write_clip(evaluation / "test" / f"id_05_{i:08}.wav", 6000 + i, 0.1)
+    return folder
+
+
+def write_config(folder: Path, **overrides) -> Path:
+    """A YAML file for `make_data`'s clips."""
+    names = ("dev_data", "eval_data", "features", "model", "result")
+    keys = ("dev", "eval", "feature", "model", "result")
+    values = {f"{k}_directory": str(folder / n) for k, n in zip(keys, names, strict=True)}
+    values["workers"] = 2
+    values["feature"] = {"central_frames": [4, 44]} | overrides.pop("feature", {})
+    fit = {"epochs": 2, "batch_size": 64, "verbose": 0} | overrides.pop("fit", {})
+    values["fit"] = fit
+    path = folder / "test.yaml"
+    path.write_text(yaml.safe_dump(values | overrides))
+    return path
+
+
+def arguments(mode: str = "dev", skip_bad_clips: bool = False) -> Namespace:
+    """What the frame stores want to know of the command line."""
+    return Namespace(mode=mode, skip_bad_clips=skip_bad_clips)
+
+
+def load_script(name: str) -> ModuleType:
+    """A numbered script as a module."""
+    spec = importlib.util.spec_from_file_location(f"script_{name[:2]}", ROOT / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name: str, *argv: object) -> int:
+    """Run a numbered script in this process, as its command line does; its exit status."""
+    main = load_script(name).main
+    return common.run(lambda: main([str(arg) for arg in argv]))
+
+
+def run_script(name: str, *argv: object, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Run a numbered script as a user does."""
+    command = [sys.executable, str(ROOT / name), *map(str, argv)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with recordings and test.yaml."""
+    make_data(tmp_path)
+    write_config(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the four scripts have run, as a user runs them; not to be changed."""
+    folder = make_data(tmp_path_factory.mktemp("story"))
+    config = write_config(folder, fit={"epochs": 12})
+    for name in SCRIPTS:
+        done = run_script(name, "-d", "-c", config)
+        (folder / f"{name}.out").write_text(done.stdout)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real recordings and published models."""
+    folder = Path(os.environ.get("ASD_REAL_DATA", ROOT.parent / "shared" / "real"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}; name its folder with ASD_REAL_DATA")
+    return folder

@@ -1,0 +1,188 @@
+"""Frame stores: computed once, reused, rebuilt when anything differs."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import SAMPLE_RATE, arguments, write_clip, write_config
+
+import common
+from asd import frames
+from common import UserError
+
+
+def load(data, split="train", skip_bad_clips=False, **overrides):
+    cfg = common.load_config(write_config(data, **overrides))
+    args = arguments(skip_bad_clips=skip_bad_clips)
+    (clip_set,) = frames.survey(cfg, args, ["ToyTest"], split)
+    return frames.load(cfg, args, clip_set)
+
+
+def stores(data):
+    return sorted(path.name for path in (data / "features").glob("*.f32"))
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Counts how often a store is computed."""
+    calls = []
+    original = frames._compute
+
+    def counting(path, *args):
+        calls.append(path.name)
+        return original(path, *args)
+
+    monkeypatch.setattr(frames, "_compute", counting)
+    return calls
+
+
+def test_a_store_holds_the_frames_of_every_clip(data):
+    store = load(data)
+    cfg = common.load_config(data / "test.yaml")
+    filters = common.mel_filters(SAMPLE_RATE, 1024, 128)
+    assert len(store) == 12
+    assert isinstance(store.frames, np.memmap)
+    assert store.frames.dtype == np.float32
+    for clip, of_clip in zip(store.clips, store, strict=True):
+        expected = common.clip_frames(clip.path, cfg.feature, filters)
+        np.testing.assert_allclose(of_clip, expected, atol=1e-5)
+
+
+def test_gather_gives_the_windows_of_each_clip(data):
+    write_clip(data / "dev_data/ToyTest/train/normal_id_01_00000099.wav", 99, n_samples=40000)
+    store = load(data, feature={"central_frames": None})
+    expected = np.concatenate([common.vectors(np.asarray(clip), 5) for clip in store])
+    starts = store.window_starts(5)
+    np.testing.assert_array_equal(store.gather(starts, 5), expected)
+    first = len(common.vectors(np.asarray(next(iter(store))), 5))
+    np.testing.assert_array_equal(store.window_starts(5, slice(1)), starts[:first])
+    assert len(store.window_starts(5, slice(13, None))) == 0
+
+
+def test_the_result_does_not_depend_on_the_number_of_workers(data, monkeypatch):
+    monkeypatch.setattr(frames, "CLIPS_PER_TASK", 2)
+    contents = []
+    for workers in (1, 3):
+        load(data, workers=workers)
+        (path,) = (data / "features").glob("*.f32")
+        contents.append(path.read_bytes())
+        path.unlink()
+    assert contents[0] == contents[1]
+
+
+def test_a_store_is_reused(data, computed):
+    first = load(data)
+    second = load(data)
+    assert len(computed) == 1
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_store_is_rebuilt_when_a_clip_or_a_setting_differs(data, computed):
+    before = load(data)
+    path = before.clips[0].path
+    write_clip(path, seed=77)
+    changed = load(data)
+    assert len(computed) == 2
+    assert changed.fingerprint != before.fingerprint
+    os.utime(path, (1, 1))
+    touched = load(data)
+    assert len(computed) == 3
+    assert touched.fingerprint == changed.fingerprint
+    path.unlink()
+    assert len(load(data)) == 11
+    assert len(stores(data)) == 1, "stores of clips that are gone are removed"
+    load(data, feature={"n_mels": 64})
+    assert len(computed) == 5
+    assert len(stores(data)) == 2, "stores of other settings are kept"
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "index", "gone"])
+def test_a_damaged_store_is_computed_again(data, computed, capsys, damage):
+    expected = np.array(load(data).frames)
+    (path,) = (data / "features").glob("*.f32")
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        path.write_bytes(content[:-4])
+    elif damage == "flipped":
+        content[1000] ^= 1
+        path.write_bytes(content)
+    elif damage == "index":
+        path.with_suffix(".json").write_text('{"offsets": 3')
+    else:
+        path.unlink()
+    np.testing.assert_array_equal(load(data).frames, expected)
+    assert len(computed) == 2
+    assert f"{path.name}: the frame store is damaged; computing it again" in capsys.readouterr().out
+
+
+def write_nan_clip(data):
+    path = data / "dev_data/ToyTest/train/normal_id_01_00000003.wav"
+    samples = np.zeros(24000, np.float32)
+    samples[12000] = np.nan
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+    return path
+
+
+def test_bad_clips_stop_the_run_and_are_all_named(data):
+    folder = data / "dev_data/ToyTest/train"
+    (folder / "normal_id_02_00000000.wav").write_bytes(b"")
+    write_clip(folder / "odd name.wav")
+    with pytest.raises(UserError) as caught:
+        load(data)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert any("normal_id_02_00000000.wav: the file is empty" in line for line in lines)
+    assert any("odd name.wav: the name is not" in line for line in lines)
+    assert not (data / "result" / "skipped.csv").exists()
+
+
+def test_a_long_list_of_bad_clips_is_cut(data):
+    for path in (data / "dev_data/ToyTest/train").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="and 2 more; --skip-bad-clips goes on") as caught:
+        load(data)
+    assert len(str(caught.value).splitlines()) == 11
+    with pytest.raises(UserError, match="no usable clip is left"):
+        load(data, skip_bad_clips=True)
+
+
+def test_samples_that_are_not_numbers_stop_the_run(data, computed):
+    path = write_nan_clip(data)
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{path}: holds samples that are not numbers"):
+            load(data)
+    assert len(computed) == 1, "the good clips' frames are kept"
+
+
+def test_bad_clips_are_skipped_and_listed(data, capsys):
+    nan_clip = write_nan_clip(data)
+    empty = data / "dev_data/ToyTest/train/normal_id_02_00000000.wav"
+    empty.write_bytes(b"")
+    for _ in range(2):
+        store = load(data, skip_bad_clips=True)
+        names = {clip.path.name for clip in store.clips}
+        assert len(store) == len(names) == 10
+        assert not names & {nan_clip.name, empty.name}
+        header, *rows = common.read_csv(data / "result/skipped.csv")
+        assert header == ["file", "reason"]
+        assert {row[0] for row in rows} == {str(nan_clip), str(empty)}
+        assert all(len(row[1]) > 10 for row in rows)
+    assert f"skipped {empty}: the file is empty" in capsys.readouterr().out
+    load(data, "test", skip_bad_clips=True)
+    assert len(common.read_csv(data / "result/skipped.csv")) == 3, "another folder's rows stay"
+    write_clip(nan_clip)
+    write_clip(empty)
+    load(data, skip_bad_clips=True)
+    assert not (data / "result/skipped.csv").exists()
+
+
+def test_a_failed_extraction_leaves_nothing(data, monkeypatch):
+    def failing(*_):
+        yield np.zeros((40, 128), np.float32)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(frames, "_extract", failing)
+    with pytest.raises(OSError, match="No space"):
+        load(data)
+    assert list((data / "features").iterdir()) == []

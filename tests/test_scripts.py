@@ -1,0 +1,470 @@
+"""The numbered scripts as a user runs them: results, refusals, interrupts."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import (
+    ROOT,
+    SAMPLE_RATE,
+    SCRIPTS,
+    call,
+    load_script,
+    make_data,
+    run_script,
+    write_clip,
+    write_config,
+)
+
+import common
+import keras_model
+from asd import tflite
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def assert_one_line(done, expected, status=1):
+    assert done.returncode == status, done.stdout + done.stderr
+    assert re.search(expected, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def assert_refused(capsys, expected, name, *argv):
+    """In this process, which is quicker: exit status 1 and one line on stderr."""
+    capsys.readouterr()
+    assert call(name, *argv) == 1
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, error
+    assert re.search(expected, lines[0]), lines[0]
+    assert "Traceback" not in error
+
+
+# The story
+
+
+def test_training_writes_its_files(story):
+    model = story / "model"
+    for name in ("model_ToyTest.keras", "history_ToyTest.csv", "history_ToyTest.png"):
+        assert (model / name).stat().st_size > 100
+    header, *rows = common.read_csv(model / "history_ToyTest.csv")
+    assert header == ["epoch", "loss", "val_loss"]
+    assert [row[0] for row in rows] == [str(i) for i in range(1, 13)]
+    assert float(rows[-1][1]) < float(rows[0][1])
+    record = common.read_json(model / "model_ToyTest.json")
+    assert record["configuration"]["fit"]["epochs"] == 12
+    assert len(record["configuration_hash"]) == 16
+    assert record["clips"] | {"fingerprint": ""} == {
+        "count": 12, "trained": 10, "validated": 2, "fingerprint": "",
+    }  # fmt: skip
+    assert record["loss"] == float(rows[-1][1])
+    assert record["val_loss"] == float(rows[-1][2])
+    assert record["seed"] == 0
+    assert record["seconds"] > 0
+    assert record["versions"]["tensorflow"] == "2.21.0"
+    assert record["sha256"] == common.file_hash(model / "model_ToyTest.keras")
+
+
+def test_scores_are_those_of_the_model(story):
+    """Written out plainly: every window of every clip through Keras' predict."""
+    cfg = common.load_config(story / "test.yaml")
+    keras_model.start_tensorflow(0)
+    model = keras_model.load(story / "model/model_ToyTest.keras", 640)
+    filters = common.mel_filters(SAMPLE_RATE, 1024, 128)
+    for machine_id in ("01", "02"):
+        rows = common.read_csv(story / f"result/anomaly_score_ToyTest_id_{machine_id}.csv")
+        assert [row[0].split("_id")[0] for row in rows] == ["normal"] * 4 + ["anomaly"] * 4
+        assert [row[0] for row in rows[:4]] == sorted(row[0] for row in rows[:4])
+        for name, score in rows:
+            path = story / "dev_data/ToyTest/test" / name
+            frames = common.clip_frames(path, cfg.feature, filters)
+            windows = np.stack([frames[i : i + 5].ravel() for i in range(len(frames) - 4)])
+            errors = np.square(windows - model.predict(windows, verbose=0)).mean(axis=1)
+            assert float(score) == pytest.approx(errors.mean(), rel=1e-5)
+
+
+def test_result_files_agree(story):
+    rows = common.read_csv(story / "result/result.csv")
+    assert [row[0] if row else "" for row in rows] == ["ToyTest", "id", "01", "02", "Average", ""]
+    header, *metrics = common.read_csv(story / "result/metrics.csv")
+    assert header[:3] == ["machine_type", "id", "clips"]
+    by_id = {row[1]: dict(zip(header, row, strict=True)) for row in metrics}
+    assert list(by_id) == ["01", "02", "pooled", "average"]
+    for machine_id, auc, pauc in rows[2:4]:
+        assert float(by_id[machine_id]["auc"]) == pytest.approx(float(auc), abs=1e-12)
+        assert by_id[machine_id]["pauc"] == pauc
+
+
+def test_conversion_writes_five_files_and_what_they_are(story):
+    for variant in tflite.VARIANTS:
+        path = story / f"model/model_ToyTest{variant.suffix}.tflite"
+        record = common.read_json(path.with_suffix(".tflite.json"))
+        facts = tflite.describe(path.read_bytes())
+        assert {key: record[key] for key in facts} == facts
+        assert record["variant"] == variant.suffix
+        assert record["source"]["model"] == "model_ToyTest.keras"
+        if variant.calibrated:
+            calibration = record["calibration"]
+            assert (calibration["windows"], calibration["clips"]) == (12 * 36, 12)
+            assert calibration["seed"] == 0
+        else:
+            assert record["calibration"] is None
+
+
+def test_verification_scores_every_variant(story):
+    header, *rows = common.read_csv(story / "result/parity.csv")
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [(r["variant"], r["id"]) for r in rows] == [
+        (variant.suffix, i) for variant in tflite.VARIANTS for i in ("01", "02")
+    ]
+    keras = {
+        i: common.read_csv(story / f"result/anomaly_score_ToyTest_id_{i}.csv") for i in ("01", "02")
+    }
+    for row in rows:
+        name = f"tflite{row['variant']}_anomaly_score_ToyTest_id_{row['id']}.csv"
+        scores = common.read_csv(story / "result" / name)
+        assert [r[0] for r in scores] == [r[0] for r in keras[row["id"]]]
+        a, b = (np.array([float(r[1]) for r in x]) for x in (keras[row["id"]], scores))
+        assert float(row["score_max"]) == pytest.approx(np.abs(b / a - 1).max(), rel=1e-6)
+        assert float(row["score_median"]) == pytest.approx(np.median(np.abs(b / a - 1)), rel=1e-6)
+        assert row["verdict"] in ("pass", "within chance")
+        assert (float(row["score_max"]) < 1e-4) == (row["variant"] == "")
+        table = common.read_csv(story / f"result/tflite{row['variant']}_result.csv")
+        assert {r[0]: r[1] for r in table if len(r) == 3}[row["id"]] == row["auc"]
+    out = (story / "03_tflite_test.py.out").read_text()
+    assert "PARITY KEPT in all 10 comparisons" in out
+
+
+def test_pictures_are_made(story):
+    for name in ("result/roc_ToyTest.png", "result/histogram_ToyTest.png"):
+        assert (story / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_half_written_is_left(story):
+    for folder in ("model", "result", "features"):
+        assert not [name for name in files(story / folder) if name.startswith(".")]
+
+
+def copy_of(story, tmp_path):
+    import shutil
+
+    shutil.copytree(story, tmp_path / "copy")
+    folder = tmp_path / "copy"
+    write_config(folder, fit={"epochs": 12})
+    return folder
+
+
+def test_an_existing_model_is_kept_or_the_difference_named(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    model = folder / "model/model_ToyTest.keras"
+    before = model.read_bytes()
+    config = folder / "test.yaml"
+    assert call("00_train.py", "-d", "-c", config) == 0
+    assert "already trained on these clips with this configuration; kept" in capsys.readouterr().out
+
+    write_config(folder, fit={"epochs": 1})
+    difference = r"model_ToyTest\.keras: trained with fit\.epochs 12, the configuration says 1;"
+    assert_refused(capsys, f"{difference} --overwrite", "00_train.py", "-d", "-c", config)
+    write_config(folder, fit={"epochs": 12})
+    extra = write_clip(folder / "dev_data/ToyTest/train/normal_id_01_00000077.wav", 77)
+    assert_refused(capsys, r"trained on other clips \(12, now 13\)", "00_train.py", "-d", "-c",
+                   config)  # fmt: skip
+    extra.unlink()
+    assert model.read_bytes() == before
+
+    write_config(folder, fit={"epochs": 1})
+    assert call("00_train.py", "-d", "-c", config, "--overwrite") == 0
+    assert model.read_bytes() != before
+    assert common.read_json(model.with_suffix(".json"))["configuration"]["fit"]["epochs"] == 1
+    # What was made from the old model is not taken for the new one's.
+    assert_refused(capsys, "scores are of another model.*run 01_test.py again",
+                   "03_tflite_test.py", "-d", "-c", config)  # fmt: skip
+    assert call("01_test.py", "-d", "-c", config) == 0
+    assert_refused(capsys, "made from another model.*run 02_convert.py",
+                   "03_tflite_test.py", "-d", "-c", config)  # fmt: skip
+
+
+def test_lost_parity_is_exit_status_1(story, tmp_path):
+    folder = copy_of(story, tmp_path)
+    bar = {"score_max": None, "score_median": 1e-9, "auc_drop": 0.005}
+    config = write_config(folder, fit={"epochs": 12}, parity={"per_channel": bar})
+    done = run_script("03_tflite_test.py", "-d", "-c", config)
+    assert done.returncode == 1
+    assert "PARITY LOST in 8 of 10" in done.stdout
+    assert "median 1e-09" in done.stdout
+    assert done.stderr.count("\n") == done.stderr.count("\r") == 0 or "clip" in done.stderr
+
+
+def test_evaluation_data_gets_scores_only(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    config = folder / "test.yaml"
+    for name in ("01_test.py", "02_convert.py", "03_tflite_test.py"):
+        for path in (folder / "result").glob("*result.csv"):
+            path.unlink()
+        assert call(name, "-e", "-c", config) == 0
+    out = capsys.readouterr().out
+    assert "no labels, so there is no AUC; scores only" in out
+    assert len(common.read_csv(folder / "result/anomaly_score_ToyTest_id_05.csv")) == 3
+    assert not list((folder / "result").glob("*result.csv"))
+    rows = common.read_csv(folder / "result/parity.csv")
+    assert len(rows) == 1 + len(tflite.VARIANTS)
+    assert all(row[7:11] == [""] * 4 for row in rows[1:])
+
+
+def test_per_tensor_and_reference_fold(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    config = write_config(folder, fit={"epochs": 12}, convert={"dense_weights": "per_tensor"})
+    assert call("02_convert.py", "-d", "-c", config) == 0
+    record = common.read_json(folder / "model/model_ToyTest_quant.tflite.json")
+    assert record["weights"]["per_channel"] is False
+    assert record["conversion"]["dense_weights"] == "per_tensor"
+    call("03_tflite_test.py", "-d", "-c", config)
+    header, *rows = common.read_csv(folder / "result/parity.csv")
+    bars = {row[0]: row[header.index("bar")] for row in rows}
+    assert bars[""] == "max 0.0001, AUC drop 0.001"
+    assert bars["_quant"] == "median 0.05, AUC drop 0.01"
+
+    config = write_config(folder, fit={"epochs": 12}, convert={"reference_fold": True})
+    assert call("02_convert.py", "-d", "-c", config) == 0
+    capsys.readouterr()
+    call("03_tflite_test.py", "-d", "-c", config)
+    assert "reference_fold: true: another function than the Keras model" in capsys.readouterr().out
+
+
+# Command line
+
+
+def test_help_needs_nothing_heavy():
+    for name in SCRIPTS:
+        command = [sys.executable, "-X", "importtime", str(ROOT / name), "-h"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0
+        assert "--machine-type" in done.stdout
+        imported = set(re.findall(r"\| +(\w+)$", done.stderr, re.MULTILINE))
+        assert "argparse" in imported
+        heavy = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "soundfile"}
+        assert not imported & heavy
+
+
+def test_version():
+    done = run_script("00_train.py", "-v")
+    assert (done.returncode, done.stdout.strip()) == (0, common.__version__)
+
+
+@pytest.mark.parametrize("argv", [[], ["-d", "-e"], ["-d", "--nonsense"], ["-d", "-m"]])
+def test_wrong_usage_is_exit_status_2(argv):
+    done = run_script("01_test.py", *argv)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_without_data_the_remedy_is_said(tmp_path, name):
+    config = write_config(tmp_path)
+    done = run_script(name, "-d", "-c", config)
+    assert_one_line(done, r"dev_data: no such folder of recordings; \./get_dataset\.sh")
+
+
+# Bad input
+
+
+def test_a_wrong_key_is_one_line(data):
+    (data / "wrong.yaml").write_text("feature: {n_mel: 64}")
+    done = run_script("00_train.py", "-d", "-c", data / "wrong.yaml")
+    assert_one_line(done, r"wrong\.yaml: unknown key feature\.n_mel; did you mean feature\.n_mels")
+
+
+def test_bad_test_clips_stop_the_training_before_it_starts(data):
+    bad = data / "dev_data/ToyTest/test/normal_id_01_00000000.wav"
+    bad.write_bytes(bad.read_bytes()[:1000])
+    done = run_script("00_train.py", "-d", "-c", data / "test.yaml")
+    assert_one_line(done, f"{bad}: truncated")
+    assert not (data / "model").exists()
+
+
+def test_skipped_clips_are_in_no_result(data, capsys):
+    test = data / "dev_data/ToyTest/test"
+    cut = test / "normal_id_01_00000000.wav"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    holed = test / "anomaly_id_02_00000001.wav"
+    soundfile.write(holed, np.full(24000, np.nan, np.float32), SAMPLE_RATE, subtype="FLOAT")
+    config = data / "test.yaml"
+    assert_refused(capsys, "truncated", "00_train.py", "-d", "-c", config)
+    for name in SCRIPTS:
+        assert call(name, "-d", "-c", config, "--skip-bad-clips") == 0
+    skipped = {row[0] for row in common.read_csv(data / "result/skipped.csv")[1:]}
+    assert skipped == {str(cut), str(holed)}
+    for prefix in ("", "tflite_", "tflite_quant_fullint_micro_intio_"):
+        for machine_id in ("01", "02"):
+            path = common.score_path(data / "result", prefix, "ToyTest", machine_id)
+            names = [row[0] for row in common.read_csv(path)]
+            assert len(names) == 7
+            assert not {cut.name, holed.name} & set(names)
+    _, *rows = common.read_csv(data / "result/metrics.csv")
+    assert [row[2] for row in rows] == ["7", "7", "14", "14"]
+
+
+def test_a_test_folder_of_one_class_gets_scores_and_a_reason(data, capsys):
+    for path in (data / "dev_data/ToyTest/test").glob("anomaly_*"):
+        path.unlink()
+    config = data / "test.yaml"
+    for name in SCRIPTS:
+        assert call(name, "-d", "-c", config) == 0
+    assert "no anomalous test clip" in capsys.readouterr().out
+    assert len(common.read_csv(data / "result/anomaly_score_ToyTest_id_01.csv")) == 4
+    assert common.read_csv(data / "result/result.csv")[2:5] == [
+        ["01", "", ""], ["02", "", ""], ["Average", "", ""],
+    ]  # fmt: skip
+
+
+def test_missing_and_impossible_models(data, capsys):
+    config, model = data / "test.yaml", data / "model"
+    for name in SCRIPTS[1:]:
+        assert_refused(capsys, r"no model for ToyTest; train it: \./train\.sh",
+                       name, "-d", "-c", config)  # fmt: skip
+    model.mkdir(exist_ok=True)
+    (model / "model_ToyTest.keras").write_bytes(b"PK\x03\x04 no archive")
+    assert_refused(capsys, r"model_ToyTest\.keras: not a readable Keras model",
+                   "01_test.py", "-d", "-c", config)  # fmt: skip
+    assert_refused(capsys, "what it was trained on is unknown", "00_train.py", "-d", "-c", config)
+    (model / "model_ToyTest.hdf5").write_bytes(b"\x89HDF")
+    assert_refused(capsys, r"two models for ToyTest: .*\.keras and .*\.hdf5; keep one",
+                   "01_test.py", "-d", "-c", config)  # fmt: skip
+    (model / "model_ToyTest.keras").unlink()
+    assert_refused(capsys, r"model_ToyTest\.hdf5: not a readable Keras model",
+                   "02_convert.py", "-d", "-c", config)  # fmt: skip
+    assert_refused(capsys, r"model_ToyTest\.hdf5: a published model is in the place",
+                   "00_train.py", "-d", "-c", config)  # fmt: skip
+
+
+def test_a_model_of_another_input_size(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    config = write_config(folder, feature={"n_mels": 64}, fit={"epochs": 12})
+    for name in ("01_test.py", "02_convert.py"):
+        assert_refused(capsys, r"its input has shape \(None, 640\).*320 elements",
+                       name, "-d", "-c", config)  # fmt: skip
+
+
+def test_a_damaged_tflite_file_is_named(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    path = folder / "model/model_ToyTest_quant.tflite"
+    path.write_bytes(path.read_bytes()[:-100])
+    config = folder / "test.yaml"
+    assert_refused(capsys, r"model_ToyTest_quant\.tflite: damaged", "03_tflite_test.py", "-d",
+                   "-c", config)  # fmt: skip
+    path.unlink()
+    assert_refused(capsys, r"model_ToyTest_quant\.tflite: no such file; run 02_convert\.py",
+                   "03_tflite_test.py", "-d", "-c", config)  # fmt: skip
+
+
+def test_a_result_folder_that_cannot_be_written(data, capsys):
+    """A file in its place: unlike permissions this also stops an administrator."""
+    (data / "result").write_text("in the way")
+    make_model(data)
+    assert_refused(capsys, "result.*a file stands where a folder is needed",
+                   "01_test.py", "-d", "-c", data / "test.yaml")  # fmt: skip
+    assert (data / "result").read_text() == "in the way"
+
+
+def make_model(folder):
+    keras_model.start_tensorflow(0)
+    (folder / "model").mkdir(exist_ok=True)
+    keras_model.build(640).save(folder / "model/model_ToyTest.keras")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs administrator rights")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(data, small_disk):
+    config = write_config(data, model_directory=str(small_disk), fit={"epochs": 1, "verbose": 0})
+    done = run_script("00_train.py", "-d", "-c", config)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert re.search("No space left on device|errno = 28", errors[0])
+    assert "Traceback" not in done.stderr
+    assert files(small_disk) == []
+
+
+def test_a_read_only_result_folder_is_told_before_any_work(data, small_disk):
+    make_model(data)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    config = write_config(data, result_directory=str(small_disk / "result"))
+    done = run_script("01_test.py", "-d", "-c", config)
+    assert_one_line(done, "Read-only file system; name another folder")
+    assert not (data / "features").exists()
+
+
+# Interrupts
+
+
+def interrupt(command, until, folder):
+    """Start a script, send Ctrl-C to its process group when `until` is true; return it ended."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not until() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (process.returncode, out, err)
+    assert "Traceback" not in err, err
+    assert "interrupted" in err
+    for path in folder.rglob(".*"):
+        raise AssertionError(f"{path} is left")
+    return out + err
+
+
+@pytest.mark.parametrize("moment", ["features", "tensorflow", "training"])
+def test_an_interrupt_leaves_nothing_half_written(tmp_path, moment):
+    make_data(tmp_path, n_train=12 if moment != "features" else 600)
+    config = write_config(tmp_path, fit={"epochs": 100000, "verbose": 0})
+    features = tmp_path / "features"
+
+    def until():
+        stores = list(features.glob("*"))
+        if moment == "features":
+            return any(path.name.startswith(".") for path in stores)
+        return any(path.suffix == ".json" for path in stores)
+
+    def later():
+        if until():
+            time.sleep(0.5 if moment == "tensorflow" else 8)
+            return True
+        return False
+
+    command = [sys.executable, str(ROOT / "00_train.py"), "-d", "-c", str(config)]
+    interrupt(command, until if moment == "features" else later, tmp_path)
+    assert not (tmp_path / "model/model_ToyTest.keras").exists()
+    if moment != "features":
+        assert len(files(features)) == 2
+
+
+def test_scripts_have_one_outline():
+    for name in SCRIPTS:
+        module = load_script(name)
+        assert callable(module.main)
+        assert f"python {name} -d" in module.__doc__

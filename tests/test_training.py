@@ -1,0 +1,161 @@
+"""Training against Keras' own fit."""
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import arguments, write_config
+
+import common
+import keras_model
+from asd import frames, training
+from common import UserError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tensorflow():
+    keras_model.start_tensorflow(0)
+
+
+def prepared(data, **fit):
+    cfg = common.load_config(write_config(data, fit=fit))
+    args = arguments()
+    (clip_set,) = frames.survey(cfg, args, ["ToyTest"], "train")
+    store = frames.load(cfg, args, clip_set)
+    keras_model.start_tensorflow(cfg.seed)
+    return cfg, store, keras_model.build(cfg.feature.vector_size)
+
+
+def test_the_model_is_the_references():
+    model = keras_model.build(640)
+    assert model.count_params() == 269_992
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["InputLayer"] + ["Dense", "BatchNormalization", "Activation"] * 9 + ["Dense"]
+    units = [layer.units for layer in model.layers if type(layer).__name__ == "Dense"]
+    assert units == [128] * 4 + [8] + [128] * 4 + [640]
+    norm = model.layers[2]
+    assert (norm.epsilon, norm.momentum) == (1e-3, 0.99)
+
+
+def test_training_is_keras_fit(data):
+    """Unshuffled, every step can be compared: losses, validation losses and weights."""
+    import keras
+
+    cfg, store, model = prepared(data, shuffle=False, epochs=3)
+    same = keras.models.clone_model(model)
+    same.set_weights(model.get_weights())
+    history = training.fit(model, store, cfg)
+
+    same.compile(optimizer="adam", loss="mean_squared_error")
+    n_train = training.split_clips(len(store), cfg.fit.validation_split)
+    assert n_train == 10
+    windows = store.gather(store.window_starts(5, slice(n_train)), 5)
+    held_out = store.gather(store.window_starts(5, slice(n_train, None)), 5)
+    expected = same.fit(
+        windows, windows, batch_size=64, epochs=3, shuffle=False, verbose=0,
+        validation_data=(held_out, held_out),
+    ).history  # fmt: skip
+    np.testing.assert_allclose([row[1] for row in history], expected["loss"], rtol=1e-4)
+    np.testing.assert_allclose([row[2] for row in history], expected["val_loss"], rtol=1e-3)
+    ours, theirs = model.predict(windows, verbose=0), same.predict(windows, verbose=0)
+    np.testing.assert_allclose(ours, theirs, atol=0.01 * np.abs(theirs).max())
+
+
+def test_the_same_seed_gives_the_same_weights(data):
+    results = []
+    for seed in (0, 0, 1):
+        cfg, store, _ = prepared(data, epochs=2)
+        cfg = msgspec.structs.replace(cfg, seed=seed)
+        keras_model.start_tensorflow(seed)
+        model = keras_model.build(cfg.feature.vector_size)
+        training.fit(model, store, cfg)
+        results.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(results[0], results[1], strict=True))
+    assert not np.array_equal(results[0][0], results[2][0])
+
+
+def test_every_window_is_visited_once_an_epoch(data, monkeypatch):
+    cfg, store, model = prepared(data, epochs=2)
+    seen = []
+    gather = frames.FrameStore.gather
+
+    def recording(self, starts, n):
+        seen.append(starts)
+        return gather(self, starts, n)
+
+    monkeypatch.setattr(frames.FrameStore, "gather", recording)
+    training.fit(model, store, cfg)
+    train, held_out = (store.window_starts(5, s) for s in (slice(10), slice(10, None)))
+    first, validation, second, _ = seen
+    assert not np.array_equal(first, train)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first), train)
+    np.testing.assert_array_equal(np.sort(second), train)
+    np.testing.assert_array_equal(validation, held_out)
+    assert not set(train // 40) & set(held_out // 40), "no clip is in both"
+
+
+@pytest.mark.parametrize(
+    ("clips", "share", "trained"), [(7000, 0.1, 6300), (55, 0.1, 49), (10, 0.0, 10), (1, 0.5, 1)]
+)
+def test_the_last_clips_validate(clips, share, trained):
+    assert training.split_clips(clips, share) == trained
+
+
+def test_without_validation_there_is_no_validation_loss(data):
+    cfg, store, model = prepared(data, epochs=1, validation_split=0.0)
+    ((_, loss, val_loss),) = training.fit(model, store, cfg)
+    assert loss > 0
+    assert val_loss is None
+
+
+def test_a_loss_that_is_no_number_stops_the_run(data):
+    import dataclasses
+
+    cfg, store, model = prepared(data, epochs=3)
+    poisoned = np.array(store.frames)
+    poisoned[3] = np.nan
+    with pytest.raises(UserError, match="training loss of epoch 1 is nan"):
+        training.fit(model, dataclasses.replace(store, frames=poisoned), cfg)
+
+
+@pytest.mark.parametrize("key", ["optimizer", "loss"])
+def test_a_name_that_keras_does_not_know(data, key):
+    names = {"optimizer": "adam", "loss": "mean_squared_error"} | {key: "nonsense"}
+    cfg, store, model = prepared(data, compile=names)
+    with pytest.raises(UserError, match=r"fit\.compile.*nonsense"):
+        training.fit(model, store, cfg)
+
+
+MEMORY_PROBE = """
+import re, sys
+import numpy as np
+import common, keras_model
+from asd import frames, training
+
+def resident(field):  # MB; not getrusage, whose peak is inherited from the parent process
+    return int(re.search(field + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+
+keras_model.start_tensorflow(0)
+idle = resident("VmRSS")
+n_clips, cfg = 1500, common.load_config(sys.argv[1])
+store = frames.FrameStore(
+    (None,) * n_clips, np.memmap(sys.argv[2], np.float32, "r", shape=(200 * n_clips, 128)),
+    200 * np.arange(n_clips + 1), 0,
+)
+training.fit(keras_model.build(640), store, cfg)
+print(resident("VmHWM") - idle)
+"""
+
+
+def test_the_matrix_of_all_vectors_never_exists(tmp_path):
+    """1,500 clips are a frame store of 154 MB; their vectors would take 753 MB."""
+    import subprocess
+    import sys
+
+    rng = np.random.default_rng(0)
+    (rng.standard_normal((300_000, 128), np.float32) - 30).tofile(tmp_path / "frames.f32")
+    config = write_config(tmp_path, fit={"epochs": 1, "batch_size": 512, "verbose": 0})
+    command = [sys.executable, "-c", MEMORY_PROBE, str(config), str(tmp_path / "frames.f32")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=common.HERE, check=True)
+    above_idle = float(done.stdout)  # MB
+    assert 150 < above_idle < 500
