@@ -19,7 +19,7 @@ from common import Config, UserError
 if TYPE_CHECKING:
     import keras
 
-BATCHES_PER_CALL = 32  # 42 MB of windows at 512 a batch
+BATCHES_PER_CALL = 16  # 21 MB of windows at 512 a batch
 
 History = list[tuple[int, float, float | None]]  # epoch from 1, loss, validation loss; dB^2
 
