@@ -70,14 +70,14 @@ class FrameStore:
         for first, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             yield self.frames[first:end]
 
-    def window_starts(self, n: int, clips: slice = slice(None)) -> np.ndarray:
-        """Row of the first frame of every window of n frames of some clips.
+    def window_starts(self, n: int, clips: slice | None = None) -> np.ndarray:
+        """Row of the first frame of every window of n frames, of all clips or of some.
 
         Returns
         -------
         (n_windows,) int32
         """
-        index = range(len(self))[clips]
+        index = range(len(self))[clips or slice(None)]
         ranges = [np.arange(self.offsets[i], self.offsets[i + 1] - n + 1) for i in index]
         return np.concatenate(ranges or [np.arange(0)]).astype(np.int32)
 
