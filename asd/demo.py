@@ -10,12 +10,9 @@ Run again, it makes what is missing; with other options, it makes the set anew.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import functools
 import itertools
-import multiprocessing
 import os
-import signal
 import sys
 import wave
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +21,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from tqdm import tqdm
 
 import common
-from asd import demo_sound
+from asd import demo_sound, workers
 from common import UserError
 
 STAMP = "demo.json"  # the options of the set that a folder holds, whole or interrupted
 CAUSES = "causes.csv"  # written last: with it, the set is whole
-CLIPS_PER_TASK = 8  # for a worker process: 0.1 s
 GOLDEN = 0.618034  # its multiples modulo 1 fill [0, 1) evenly, however many there are
 DEFAULT_TYPES = ["DemoFan", "DemoPump"]
 WEAKEST = 0.1  # strengths of anomalies lie in [WEAKEST, 1]
@@ -130,12 +125,6 @@ def write_clip(out: Path, options: Options, clip: DemoClip) -> None:
         file.writeframes(samples.tobytes())
 
 
-def _write_clips(out: Path, options: Options, clips: Sequence[DemoClip]) -> int:
-    for clip in clips:
-        write_clip(out, options, clip)
-    return len(clips)
-
-
 def _made(out: Path) -> Options | None:
     """The options of the set that is in a folder, whole or not; None where there is nothing.
 
@@ -164,25 +153,6 @@ def _remove(out: Path, options: Options) -> None:
     for folder in sorted(folders, reverse=True):  # the deepest first
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def _make(out: Path, options: Options, clips: list[DemoClip], workers: int) -> None:
-    """Write clips with worker processes and a progress bar."""
-    tasks = [clips[i : i + CLIPS_PER_TASK] for i in range(0, len(clips), CLIPS_PER_TASK)]
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(min(workers, len(tasks)), context)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the workers
-    try:
-        waiting = [pool.submit(_write_clips, out, options, task) for task in tasks]
-        signal.signal(signal.SIGINT, handler)
-        with tqdm(total=len(clips), desc=str(out), unit="clip") as bar:
-            for done in concurrent.futures.as_completed(waiting):
-                bar.update(done.result())
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise UserError("a process that makes clips was killed; try --workers 1") from error
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        pool.shutdown(cancel_futures=True)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -234,8 +204,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     shown = msgspec.json.encode(options).decode()
     with common.whole_file(out / "README.txt") as path:
         path.write_text(README.format(seed=options.seed, options=shown))
-    if missing:
-        _make(out, options, missing, args.workers)
+    write = functools.partial(write_clip, out, options)
+    for _ in workers.in_order(write, missing, str(out), args.workers):
+        pass
     faults = [(clip.path, clip.cause, clip.strength) for clip in clips if clip.cause]
     common.write_csv(out / CAUSES, [("path", "cause", "strength"), *sorted(faults)])
     print(f"{out}: {len(missing)} clips of synthetic demo sound made; see {out / 'README.txt'}")

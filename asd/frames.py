@@ -7,12 +7,7 @@ made of the feature settings, the folder, and the clips' names, sizes and times.
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import dataclasses
-import multiprocessing
-import os
-import signal
 import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -20,13 +15,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from tqdm import tqdm
 
 import common
+from asd import workers
 from common import BadClip, Clip, Config, Feature, UserError
 
 FORMAT = 1  # goes into the key: raise it when the meaning of the stored numbers changes
-CLIPS_PER_TASK = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,45 +193,11 @@ def _compute(path: Path, clip_set: ClipSet, cfg: Config) -> _Index:
 
 def _extract(clip_set: ClipSet, cfg: Config) -> Iterator[np.ndarray | str]:
     """The frames of each clip, or why it has none, in order, from worker processes."""
-    n_workers = min(cfg.workers or os.cpu_count() or 1, -(-len(clip_set.clips) // CLIPS_PER_TASK))
     feature = cfg.feature
     filters = common.mel_filters(feature.sample_rate, feature.n_fft, feature.n_mels)
-    pool = concurrent.futures.ProcessPoolExecutor(
-        n_workers,
-        multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(feature, filters),
-    )
-    try:
-        with _workers_environment():
-            paths = [clip.path for clip in clip_set.clips]
-            results = pool.map(_work, paths, chunksize=CLIPS_PER_TASK)
-        title = f"log-mel frames, {clip_set.machine_type} {clip_set.split}"
-        yield from tqdm(results, title, len(paths), unit="clip", mininterval=0.5)
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise UserError(
-            "a process that computes features was killed, perhaps for want of memory; "
-            "try workers: 1 in the YAML"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _workers_environment() -> Iterator[None]:
-    """Processes started inside leave Ctrl-C to their parent, and use one thread each."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    before = {name: os.environ.get(name) for name in threads}
-    os.environ.update(threads)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    title = f"log-mel frames, {clip_set.machine_type} {clip_set.split}"
+    paths = [clip.path for clip in clip_set.clips]
+    yield from workers.in_order(_work, paths, title, cfg.workers, _start_worker, (feature, filters))
 
 
 _worker: tuple[Feature, np.ndarray]  # set once in each worker process

@@ -277,7 +277,10 @@ def describe(content: bytes) -> dict[str, Any]:
         return len(t.quantization.scale) if has and len(t.shape) == 2 else 0
 
     codes = [model.operatorCodes[op.opcodeIndex] for op in graph.operators]
-    counts = Counter((operators[code.builtinCode], code.version) for code in codes)
+    # Files older than 2020 have their operator in the deprecated field only.
+    kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in codes]
+    versions = [code.version for code in codes]
+    counts = Counter((operators[kind], n) for kind, n in zip(kinds, versions, strict=True))
     return {
         "bytes": len(content),
         "inputs": [tensor(i) for i in graph.inputs],

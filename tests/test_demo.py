@@ -173,6 +173,18 @@ def test_an_incomplete_set_is_completed(tmp_path):
     assert (out / "causes.csv").exists()
 
 
+def test_the_list_of_causes_is_never_that_of_another_set(tmp_path, monkeypatch):
+    make(tmp_path / "s", "--no-eval", "--machine-type", "DemoFan")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo.workers, "in_order", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "s", "--no-eval", "--machine-type", "DemoPump")
+    assert not (tmp_path / "s/causes.csv").exists()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals to a process group are POSIX's")
 def test_an_interrupt_leaves_whole_clips_that_the_next_run_owns(small, tmp_path):
     out = tmp_path / "s"
@@ -218,7 +230,7 @@ def test_a_stamp_cannot_point_outside(tmp_path):
     make(out, "--no-eval", "--machine-type", "DemoFan")
     stamp = json.loads((out / "demo.json").read_text())
     common.write_json(out / "demo.json", stamp | {"machine_types": ["../../mine"]})
-    with pytest.raises(UserError, match="not of asd.demo"):
+    with pytest.raises(UserError, match="name another --out"):
         make(out)
     assert outside.exists()
 

@@ -8,7 +8,7 @@ import soundfile
 from conftest import SAMPLE_RATE, arguments, write_clip, write_config
 
 import common
-from asd import frames
+from asd import frames, workers
 from common import UserError
 
 
@@ -61,10 +61,10 @@ def test_gather_gives_the_windows_of_each_clip(data):
 
 
 def test_the_result_does_not_depend_on_the_number_of_workers(data, monkeypatch):
-    monkeypatch.setattr(frames, "CLIPS_PER_TASK", 2)
+    monkeypatch.setattr(workers, "ITEMS_PER_TASK", 2)
     contents = []
-    for workers in (1, 3):
-        load(data, workers=workers)
+    for count in (1, 3):
+        load(data, workers=count)
         (path,) = (data / "features").glob("*.f32")
         contents.append(path.read_bytes())
         path.unlink()

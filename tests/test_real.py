@@ -137,3 +137,4 @@ def test_the_published_int8_file_runs(official, real):
     assert facts["outputs"][0]["scale"] == pytest.approx(0.36449847)
     assert facts["outputs"][0]["zero_point"] == 96
     assert facts["weights"]["per_channel"] is False
+    assert [(row["name"], row["count"]) for row in facts["operators"]] == [("FULLY_CONNECTED", 10)]
