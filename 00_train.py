@@ -6,8 +6,12 @@ Reads <data>/<type>/train/*.wav. Writes model_<type>.keras, model_<type>.json (w
 of), history_<type>.csv and history_<type>.png into the model folder.
 """
 
+import signal
 import sys
 import time
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
 
 import common
 import keras_model
@@ -27,12 +31,12 @@ def train(cfg, store, machine_type):
     path = cfg.models / f"model_{machine_type}.keras"
     with common.whole_file(path) as temporary:
         model.save(temporary)
+        record = provenance.of_training(cfg, store, temporary, history, seconds)
+        common.write_json(path.with_suffix(".json"), record | {"model": path.name})
     rows = [(epoch, loss, "" if val is None else val) for epoch, loss, val in history]
     history_path = cfg.models / f"history_{machine_type}.csv"
     common.write_csv(history_path, [("epoch", "loss", "val_loss"), *rows])
     plots.history(history_path.with_suffix(".png"), machine_type, history)
-    record = provenance.of_training(cfg, store, path, history, seconds)
-    common.write_json(path.with_suffix(".json"), record)
     print(f"{path}: loss {history[-1][1]:.3f} dB^2 after {len(history)} epochs, {seconds:.0f} s")
 
 
@@ -46,10 +50,12 @@ def main(argv=None):
     frames.survey(cfg, args, with_test, "test")
     common.check_writable(cfg.models)
 
-    for machine_type, clip_set in zip(machine_types, clip_sets, strict=True):
-        store = frames.load(cfg, args, clip_set)
+    stores = [frames.load(cfg, args, clip_set) for clip_set in clip_sets]
+    pairs = list(zip(machine_types, stores, strict=True))
+    trained = {name: provenance.is_trained(cfg, s, name, args.overwrite) for name, s in pairs}
+    for machine_type, store in pairs:
         print(f"{machine_type}: {len(store)} clips, {len(store.frames)} frames")
-        if provenance.is_trained(cfg, store, machine_type, args.overwrite):
+        if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
         else:
             train(cfg, store, machine_type)

@@ -6,11 +6,15 @@ Reads <data>/<type>/test/*.wav and model_<type>.keras (or a published .h5, .hdf5
 anomaly_score_<type>_id_XX.csv, result.csv, metrics.csv and pictures into the result folder.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
 
 import common
 import keras_model
-from asd import frames, report
+from asd import frames, provenance, report
 
 
 def main(argv=None):
@@ -18,6 +22,8 @@ def main(argv=None):
     cfg = common.load_config(args.config)
     machine_types = common.find_machine_types(cfg.data(args.mode), args.machine_type)
     models = [keras_model.require(cfg.models, name) for name in machine_types]
+    for path in models:
+        provenance.check_features(cfg, path)
     clip_sets = frames.survey(cfg, args, machine_types, "test")
     common.check_writable(cfg.results)
 
@@ -29,7 +35,7 @@ def main(argv=None):
         scores = common.anomaly_scores(keras_model.predictor(model), store, cfg.feature.frames)
         scored.append(report.Scored(clip_set.machine_type, store.clips, scores))
         report.write_scores(cfg.results, "", scored[-1])
-        report.write_source(cfg.results, path, clip_set.machine_type, store)
+        report.write_source(cfg.results, args.mode, path, clip_set.machine_type, store)
     if args.mode == "eval":
         print(f"{cfg.results}: scores of {sum(len(s.clips) for s in scored)} clips without labels")
         print("the evaluation data has no labels, so there is no AUC; scores only")

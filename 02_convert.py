@@ -7,7 +7,11 @@ Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_m
 into the model folder, and beside each a .tflite.json that says what it is.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
 
 import common
 import keras_model
@@ -17,7 +21,10 @@ from asd import frames, provenance, tflite
 def convert(cfg, path, store, machine_type):
     """Write the five variants of one model."""
     model = keras_model.load(path, cfg.feature.vector_size)
-    prepared = tflite.prepare(model, cfg.convert)
+    try:
+        prepared = tflite.prepare(model, cfg.convert)
+    except common.UserError as error:
+        raise common.UserError(f"{path}: {error}") from error
     starts = store.window_starts(cfg.feature.frames)
     chosen = tflite.spread_windows(len(starts), cfg.convert.calibration_windows, cfg.seed)
     windows = store.gather(starts[chosen], cfg.feature.frames)
@@ -37,6 +44,8 @@ def main(argv=None):
     cfg = common.load_config(args.config)
     machine_types = common.find_machine_types(cfg.data(args.mode), args.machine_type)
     models = [keras_model.require(cfg.models, name) for name in machine_types]
+    for path in models:
+        provenance.check_features(cfg, path)
     clip_sets = frames.survey(cfg, args, machine_types, "train")
     common.check_writable(cfg.models)
 

@@ -7,7 +7,11 @@ Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv 
 into the result folder. Exit status 1 when a bar of the configuration is missed.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
 
 import common
 import keras_model
@@ -36,7 +40,9 @@ def main(argv=None):
     for path, clip_set in zip(models, clip_sets, strict=True):
         store = frames.load(cfg, args, clip_set)
         name = clip_set.machine_type
-        keras = report.Scored(name, store.clips, report.read_scores(cfg.results, path, name, store))
+        keras = report.Scored(
+            name, store.clips, report.read_scores(cfg.results, args.mode, path, name, store)
+        )
         for variant, conversion, scored in ladder(cfg, name, path, store):
             report.write_scores(cfg.results, f"tflite{variant.suffix}_", scored)
             bar = parity.bar_of(cfg.parity, variant.quantised, conversion["dense_weights"])

@@ -15,14 +15,16 @@ import errno
 import functools
 import hashlib
 import json
+import operator
 import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -43,6 +45,7 @@ class UserError(Exception):
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]  # what NumPy and Keras take
 Tolerance = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -57,11 +60,11 @@ class Feature(Section):
 
     sample_rate: Positive  # Hz
     channel: NotNegative | None  # of a clip with several; null: clips must be mono
-    n_mels: Positive
-    frames: Positive  # per vector
-    n_fft: Annotated[int, msgspec.Meta(ge=2)]  # samples
+    n_mels: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    frames: Annotated[int, msgspec.Meta(ge=1, le=1024)]  # per vector
+    n_fft: Annotated[int, msgspec.Meta(ge=2, le=2**20)]  # samples
     hop_length: Positive  # samples
-    power: Annotated[float, msgspec.Meta(gt=0)]
+    power: Annotated[float, msgspec.Meta(gt=0, le=10)]
     central_frames: tuple[int, int] | None  # kept frames [first, end); null: the whole clip
 
     def __post_init__(self) -> None:
@@ -79,7 +82,11 @@ class Feature(Section):
 
     def kept_frames(self, n_samples: int) -> tuple[int, int]:
         """Range [first, end) of the frames kept of a clip of n_samples."""
-        return self.central_frames or (0, 1 + n_samples // self.hop_length)
+        return self.central_frames or (0, self.all_frames(n_samples))
+
+    def all_frames(self, n_samples: int) -> int:
+        """Frames of a clip of n_samples, padded by n_fft // 2 on either side."""
+        return 1 + (n_samples + 2 * (self.n_fft // 2) - self.n_fft) // self.hop_length
 
 
 class Compile(Section):
@@ -136,7 +143,7 @@ class Config(Section):
     result_directory: Name
     result_file: Name
     max_fpr: Annotated[float, msgspec.Meta(gt=0, le=1)]
-    seed: NotNegative
+    seed: Seed
     workers: NotNegative  # processes that compute features; 0: one per core
     feature: Feature
     fit: Fit
@@ -159,7 +166,16 @@ class Config(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as text; here it is a number, as in YAML 1.2 and in Python."""
+    """YAML 1.1 but for two traps: 1e-4 is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key} stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -180,10 +196,11 @@ def load_config(path: str | Path = BASELINE) -> Config:
         message names the file, the key, and for an unknown key the nearest valid one.
     """
     path = Path(path)
-    overrides = _read_yaml(path)
-    if problem := _unknown_key(overrides, Config):
-        raise UserError(f"{path}: {problem}")
-    merged = _merge(_read_yaml(BASELINE), overrides)
+    overrides, base = _read_yaml(path), _read_yaml(BASELINE)
+    for file, values in ((path, overrides), (BASELINE, base)):
+        if problem := _unknown_key(values, Config):
+            raise UserError(f"{file}: {problem}")
+    merged = _merge(base, overrides)
     try:
         return msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:
@@ -193,11 +210,11 @@ def load_config(path: str | Path = BASELINE) -> Config:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"{path}: no such configuration file; name one with -c") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(values or {}, dict):
+    if not isinstance(values, dict | None):
         raise UserError(f"{path}: not a mapping of keys to values, as baseline.yaml is")
     return values or {}
 
@@ -210,30 +227,39 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
 def _keys(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every dotted key below a section, with its type."""
     for field in msgspec.structs.fields(section):
         yield prefix + field.name, field.type
-        if isinstance(field.type, type) and issubclass(field.type, Section):
+        if _is_section(field.type):
             yield from _keys(field.type, f"{prefix}{field.name}.")
 
 
 def _unknown_key(values: dict[str, Any], section: type, prefix: str = "") -> str | None:
-    valid = dict(_keys(section, prefix))
+    known = {field.name: field.type for field in msgspec.structs.fields(section)}
     for key, value in values.items():
-        name = f"{prefix}{key}"
-        if name not in valid:
-            everywhere = [known for known, _ in _keys(Config)]
-            same_leaf = [known for known in everywhere if known.split(".")[-1] == str(key)]
-            near = same_leaf or difflib.get_close_matches(name, everywhere, n=1, cutoff=0.0)
-            return f"unknown key {name}; did you mean {near[0]}?"
-        kind = valid[name]
-        is_section = isinstance(kind, type) and issubclass(kind, Section)
-        if is_section and isinstance(value, dict):
-            problem = _unknown_key(value, kind, f"{name}.")
+        if key not in known:
+            near = _nearest_key(str(key), list(known), prefix)
+            return f"unknown key {prefix}{key}; did you mean {near}?"
+        if isinstance(value, dict) and _is_section(known[key]):
+            problem = _unknown_key(value, known[key], f"{prefix}{key}.")
             if problem:
                 return problem
     return None
+
+
+def _nearest_key(key: str, here: list[str], prefix: str) -> str:
+    """The same name elsewhere, else the likest of the same section, else the likest of all."""
+    everywhere = [name for name, _ in _keys(Config)]
+    leaf = key.split(".")[-1]
+    same = [name for name in everywhere if name.split(".")[-1] == leaf]
+    of_section = [prefix + name for name in difflib.get_close_matches(key, here, 1, cutoff=0.5)]
+    likest = difflib.get_close_matches(prefix + key, everywhere, 1, cutoff=0.0)
+    return [*same, *of_section, *likest][0]
 
 
 def _plain(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
@@ -248,6 +274,9 @@ def _plain(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
     for part in re.findall(r"\w+", where):
         value = value[int(part)] if isinstance(value, (list, tuple)) else value[part]
     message = message.replace("`", "").replace("Expected", "expected")
+    if message.startswith("Invalid enum value"):
+        choices = get_args(dict(_keys(Config)).get(key))
+        message = f"expected one of {', '.join(map(str, choices))}"
     shown = "" if isinstance(value, dict) else f", and this is {value!r}"
     return f"key {key}: {message}{shown}"
 
@@ -327,7 +356,9 @@ def find_clips(folder: Path, mode: str, split: str) -> tuple[list[Clip], list[Ba
     UserError : the folder is missing or holds no .wav file.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; clips are expected in it")
+        raise UserError(
+            f"{folder}: no such folder; put clips into it, or choose other machine types with -m"
+        )
     expected, pattern = _NAMES[mode, split]
     clips, bad = [], []
     for path in sorted(folder.iterdir()):
@@ -348,7 +379,12 @@ def check_clip(path: Path, feature: Feature) -> str | None:
     """What is wrong with a clip as far as its header tells, with the remedy; None if nothing."""
     import soundfile
 
-    size = path.stat().st_size  # bytes
+    try:
+        with path.open("rb") as file:
+            riff_size = int.from_bytes(file.read(8)[4:], "little")  # bytes, without these 8
+            size = file.seek(0, os.SEEK_END)  # bytes
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); make it readable or remove it"
     if size == 0:
         return "the file is empty; replace it"
     try:
@@ -357,10 +393,8 @@ def check_clip(path: Path, feature: Feature) -> str | None:
         return f"not a readable wav file ({error.error_string.rstrip('.')}); replace it"
     if info.format not in ("WAV", "WAVEX"):
         return f"a {info.format} file, not wav; convert it to wav"
-    with path.open("rb") as file:
-        declared = int.from_bytes(file.read(8)[4:], "little") + 8  # RIFF size field, bytes
-    if declared > size:
-        return f"truncated: its header promises {declared} bytes, it has {size}; replace it"
+    if size < riff_size + 8 and riff_size != 0xFFFFFFFF:  # all ones: written as a stream
+        return f"truncated: its header promises {riff_size + 8} bytes, it has {size}; replace it"
     if info.samplerate != feature.sample_rate:
         return (
             f"sample rate {info.samplerate} Hz, feature.sample_rate is {feature.sample_rate} Hz; "
@@ -374,9 +408,8 @@ def check_clip(path: Path, feature: Feature) -> str | None:
     if feature.channel is not None and feature.channel >= info.channels:
         return f"no channel {feature.channel}, it has {info.channels}; change feature.channel"
     first, end = feature.kept_frames(info.frames)
-    n_frames = 1 + info.frames // feature.hop_length
-    if n_frames < max(end, first + feature.frames):
-        needed = max(end, first + feature.frames)
+    n_frames, needed = feature.all_frames(info.frames), max(end, first + feature.frames)
+    if n_frames < needed:
         return (
             f"too short: {n_frames} frames ({info.frames} samples), {needed} frames are needed; "
             "remove the clip or change feature.central_frames"
@@ -477,7 +510,11 @@ def clip_frames(path: Path, feature: Feature, filters: np.ndarray) -> np.ndarray
     first, end = feature.kept_frames(n_samples)
     start = first * feature.hop_length - feature.n_fft // 2
     stop = start + (end - first - 1) * feature.hop_length + feature.n_fft
-    return log_mel(read_samples(path, start, stop, feature.channel), feature, filters)
+    with np.errstate(over="ignore"):
+        frames = log_mel(read_samples(path, start, stop, feature.channel), feature, filters)
+    if not np.isfinite(frames).all():
+        raise ValueError("holds samples that are far too large")
+    return frames
 
 
 # ---------------------------------------------------------------------------------------------
@@ -563,15 +600,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)  # the name that a person knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
     """Raise the OSError that writing into the folder would, before any work is spent."""
-    with whole_file(folder / ".writable") as probe:
-        probe.touch()
-    (folder / ".writable").unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
@@ -582,9 +627,18 @@ def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """All rows of a CSV file, as text."""
-    with path.open(newline="") as file:
-        return list(csv.reader(file))
+    """All rows of a CSV file, as text.
+
+    Raises
+    ------
+    FileNotFoundError : there is none.
+    UserError : it is damaged.
+    """
+    try:
+        with path.open(newline="") as file:
+            return list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: damaged ({error}); remove it") from error
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -606,6 +660,20 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from error
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); remove it") from error
+
+
+def read_keys(path: Path, *keys: str) -> list[Any]:
+    """The values of some keys, dotted where they lie deeper, of a JSON file of ours.
+
+    Raises
+    ------
+    UserError : the file is missing or damaged.
+    """
+    record = read_json(path)
+    try:
+        return [functools.reduce(operator.getitem, key.split("."), record) for key in keys]
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{path}: damaged, it lacks {' or '.join(keys)}; remove it") from error
 
 
 def file_hash(path: Path) -> str:
@@ -702,6 +770,7 @@ def run(main: Callable[[], int | None]) -> int:
     def on_interrupt(*_: Any) -> None:
         nonlocal interrupted
         interrupted = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough, while things are put away
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interrupt)
@@ -726,8 +795,8 @@ def _one_line(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         remedies = {
             errno.ENOSPC: "; free some space and run again",
-            errno.EACCES: "; make it readable and writable, or name another folder in the YAML",
-            errno.EPERM: "; make it readable and writable, or name another folder in the YAML",
+            errno.EACCES: "; change its permissions, or name another folder in the YAML",
+            errno.EPERM: "; change its permissions, or name another folder in the YAML",
             errno.EROFS: "; name another folder in the YAML",
             errno.ENOTDIR: "; a file stands where a folder is needed",
             errno.EEXIST: "; a file stands where a folder is needed",

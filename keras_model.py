@@ -88,6 +88,7 @@ def load(path: Path, vector_size: int) -> keras.Model:
     """
     import keras
 
+    path.open("rb").close()  # what forbids that is no damage
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # the readers raise whatever a damaged file leads them to

@@ -56,6 +56,8 @@ story() {
         "$python" "$here/$first" "${arguments[@]}"
         return
     fi
-    [ -z "$demo" ] || PYTHONPATH="$here" "$python" -m asd.demo || return
+    if [ -n "$demo" ] && [ ! -e demo_data/causes.csv ]; then  # its last file
+        PYTHONPATH="$here" "$python" -m asd.demo || return
+    fi
     "$python" "$here/$first" "${arguments[@]}" && "$python" "$here/$second" "${arguments[@]}"
 }

@@ -139,6 +139,11 @@ class _Index(msgspec.Struct):
     bad: dict[int, str]  # position in the clip set: reason
     checksum: int  # CRC-32 of the .f32 file
     size: int  # bytes of the .f32 file
+    seal: str = ""  # of the fields above
+
+    def sealed(self) -> str:
+        bad = {str(i): reason for i, reason in self.bad.items()}
+        return common.config_hash([self.offsets, bad, self.checksum, self.size])
 
 
 def _store_path(cfg: Config, clip_set: ClipSet) -> Path:
@@ -166,7 +171,7 @@ def _read_index(path: Path) -> _Index | None:
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 checksum, size = zlib.crc32(block, checksum), size + len(block)
-    if (index.checksum, index.size) == (checksum, size):
+    if (index.checksum, index.size, index.seal) == (checksum, size, index.sealed()):
         return index
     print(f"{path}: the frame store is damaged; computing it again")
     return None
@@ -184,6 +189,7 @@ def _compute(path: Path, clip_set: ClipSet, cfg: Config) -> _Index:
             index.offsets.append(index.offsets[-1] + len(result))
             index.checksum = zlib.crc32(result, index.checksum)
             index.size += result.nbytes
+    index.seal = index.sealed()
     common.write_json(path.with_suffix(".json"), index)
     for old in path.parent.glob(f"{path.stem.rpartition('_')[0]}_*"):
         if old.stem != path.stem:
@@ -209,10 +215,15 @@ def _start_worker(feature: Feature, filters: np.ndarray) -> None:
 
 
 def _work(path: Path) -> np.ndarray | str:
+    import soundfile
+
     try:
         return common.clip_frames(path, *_worker)
-    except ValueError as error:
+    except (ValueError, OSError, soundfile.LibsndfileError) as error:
         return f"{error}; replace it"
+
+
+_told: set[str] = set()  # what of this run's skipped clips has been printed
 
 
 def _judge(cfg: Config, args: Namespace, sets: Sequence[ClipSet]) -> None:
@@ -221,10 +232,13 @@ def _judge(cfg: Config, args: Namespace, sets: Sequence[ClipSet]) -> None:
     lines = [f"{clip.path}: {clip.reason}" for clip in bad]
     if bad and not args.skip_bad_clips:
         if len(lines) > 10:
-            lines[10:] = [f"and {len(lines) - 10} more; --skip-bad-clips goes on without them"]
+            lines[10:] = [f"and {len(lines) - 10} more"]
+        lines[-1] += " (--skip-bad-clips goes on without)"
         raise UserError("\n".join(lines))
     for line in lines:
-        print(f"skipped {line}")
+        if line not in _told:
+            print(f"skipped {line}")
+            _told.add(line)
     folders = {str(cfg.data(s.mode) / s.machine_type / s.split) for s in sets}
     _record_skipped(cfg.results / "skipped.csv", folders, bad)
     for clip_set in sets:

@@ -84,14 +84,15 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _mean_variance(values: np.ndarray) -> float:
-    """Variance of the mean of values; 0 for a single one, whose spread is unknown."""
-    return float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0
+    """Variance of the mean of two values or more."""
+    return float(np.var(values, ddof=1) / len(values))
 
 
 def delong_interval(labels: np.ndarray, scores: np.ndarray) -> Interval:
     """AUC with its 95 % interval by the variance estimate of DeLong et al.
 
-    The normal approximation, cut to [0, 1]. Sources: DeLong, DeLong, Clarke-Pearson,
+    The normal approximation, cut to [0, 1]; [0, 1] where a class has a single clip, whose spread
+    nobody knows. Sources: DeLong, DeLong, Clarke-Pearson,
     Biometrics 44 (1988) 837-845, doi:10.2307/2531595; by ranks as in Sun and Xu, IEEE Signal
     Processing Letters 21 (2014) 1389-1393, doi:10.1109/LSP.2014.2337313.
 
@@ -102,6 +103,8 @@ def delong_interval(labels: np.ndarray, scores: np.ndarray) -> Interval:
     _validate(labels, scores)
     of_anomalous, of_normal = _placements(labels, scores)
     value = float(of_anomalous.mean())
+    if min(len(of_anomalous), len(of_normal)) < 2:
+        return Interval(value, 0.0, 1.0)
     half = Z_95 * math.sqrt(_mean_variance(of_anomalous) + _mean_variance(of_normal))
     return Interval(value, max(0.0, value - half), min(1.0, value + half))
 
@@ -125,7 +128,7 @@ def delong_paired_p(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarr
 
     Returns
     -------
-    0 to 1; 1 where the two order the clips alike
+    0 to 1; 1 where the two order the clips alike, or where a class has a single clip
 
     Raises
     ------
@@ -135,6 +138,8 @@ def delong_paired_p(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarr
 
     _validate(labels, scores_a, scores_b)
     a, b = _placements(labels, scores_a), _placements(labels, scores_b)
+    if min(len(a[0]), len(a[1])) < 2:
+        return 1.0
     difference = float(a[0].mean() - b[0].mean())
     variance = _mean_variance(a[0] - b[0]) + _mean_variance(a[1] - b[1])
     if variance == 0:

@@ -88,21 +88,45 @@ def _difference(cfg: Config, store: FrameStore, path: Path) -> str | None:
     record_path = path.with_suffix(".json")
     if not record_path.exists():
         return f"what it was trained on is unknown ({record_path.name} is missing)"
-    record = common.read_json(record_path)
-    if common.file_hash(path) != record.get("sha256"):
+    sha256, configuration, count, fingerprint = common.read_keys(
+        record_path, "sha256", "configuration", "clips.count", "clips.fingerprint"
+    )
+    if common.file_hash(path) != sha256:
         return f"not the model that {record_path.name} describes"
-    here = dict(_leaves(training_configuration(cfg)))
-    there = dict(_leaves(record["configuration"]))
-    for key in sorted(here.keys() | there.keys()):
-        if here.get(key) != there.get(key):
-            return f"trained with {key} {there.get(key)}, the configuration says {here.get(key)}"
-    if record["clips"]["fingerprint"] != store.fingerprint:
-        return f"trained on other clips ({record['clips']['count']}, now {len(store)})"
+    if changed := _changed(configuration, training_configuration(cfg)):
+        return changed
+    if fingerprint != store.fingerprint:
+        return f"trained on other clips ({count}, now {len(store)})"
     return None
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
+def check_features(cfg: Config, path: Path) -> None:
+    """See that a model of ours was trained on the features of the configuration.
+
+    Nothing is known of a published model, and nothing is checked.
+
+    Raises
+    ------
+    UserError : it was trained on others; the first key that differs is named.
+    """
+    record_path = path.with_suffix(".json")
+    if path.suffix == ".keras" and record_path.exists():
+        (feature,) = common.read_keys(record_path, "configuration.feature")
+        if changed := _changed({"feature": feature}, training_configuration(cfg), "feature."):
+            raise UserError(f"{path}: {changed}; use the configuration that it was trained with")
+
+
+def _changed(there: Any, here: dict[str, Any], prefix: str = "") -> str | None:
+    """The first key, of those that begin so, in which two configurations differ."""
+    before, now = dict(_leaves(there)), dict(_leaves(here))
+    for key in sorted(before.keys() | now.keys()):
+        if key.startswith(prefix) and before.get(key) != now.get(key):
+            return f"trained with {key} {before.get(key)}, the configuration says {now.get(key)}"
+    return None
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items() if isinstance(values, dict) else ():
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:

@@ -69,18 +69,26 @@ def write_scores(folder: Path, prefix: str, scored: Scored) -> None:
         common.write_csv(path, zip(names, part.scores, strict=True))
 
 
-def write_source(folder: Path, model: Path, machine_type: str, store: FrameStore) -> None:
-    """`anomaly_score_<type>.json`: which model and which clips the scores are of."""
+def _source_path(folder: Path, mode: str, machine_type: str) -> Path:
+    return folder / f"anomaly_score_{machine_type}_{mode}.json"
+
+
+def write_source(
+    folder: Path, mode: str, model: Path, machine_type: str, store: FrameStore
+) -> None:
+    """`anomaly_score_<type>_<mode>.json`: which model and which clips the scores are of."""
     source = {
         "model": model.name,
         "sha256": common.file_hash(model),
         "clips": {"count": len(store), "fingerprint": store.fingerprint},
         "versions": provenance.versions(),
     }
-    common.write_json(folder / f"anomaly_score_{machine_type}.json", source)
+    common.write_json(_source_path(folder, mode, machine_type), source)
 
 
-def read_scores(folder: Path, model: Path, machine_type: str, store: FrameStore) -> np.ndarray:
+def read_scores(
+    folder: Path, mode: str, model: Path, machine_type: str, store: FrameStore
+) -> np.ndarray:
     """The scores that 01_test.py wrote, in the order of the store's clips.
 
     Returns
@@ -92,13 +100,13 @@ def read_scores(folder: Path, model: Path, machine_type: str, store: FrameStore)
     UserError : they are missing, or of another model or of other clips.
     """
     again = "run 01_test.py again"
-    source_path = folder / f"anomaly_score_{machine_type}.json"
+    source_path = _source_path(folder, mode, machine_type)
     if not source_path.exists():
         raise UserError(f"{source_path}: no Keras scores to compare with; run 01_test.py first")
-    source = common.read_json(source_path)
-    if source["sha256"] != common.file_hash(model):
+    sha256, fingerprint = common.read_keys(source_path, "sha256", "clips.fingerprint")
+    if sha256 != common.file_hash(model):
         raise UserError(f"{source_path}: the scores are of another model than {model}; {again}")
-    if source["clips"]["fingerprint"] != store.fingerprint:
+    if fingerprint != store.fingerprint:
         raise UserError(f"{source_path}: the scores are of other test clips; {again}")
     scores = {}
     for machine_id in sorted({clip.machine_id for clip in store.clips}):
@@ -106,6 +114,8 @@ def read_scores(folder: Path, model: Path, machine_type: str, store: FrameStore)
         try:
             rows = common.read_csv(path)
             scores |= {(machine_id, name): float(score) for name, score in rows}
+            if not np.isfinite(list(scores.values())).all():
+                raise ValueError("a score is not a number")
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"{path}: missing or damaged; {again}") from error
     try:

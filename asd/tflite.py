@@ -149,7 +149,11 @@ def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
 
 def _chain(model: keras.Model) -> list[Dense]:
     chain = []
-    for layer in model.layers[1:]:
+    for layer in model.layers:
+        if type(layer).__name__ == "InputLayer":
+            continue
+        if type(layer).__name__ != "Dense":
+            raise UserError(f"layer {layer.name}: not a dense layer; fold_batch_norm comes first")
         weights, bias = (np.array(w, np.float64) for w in layer.get_weights())
         chain.append(Dense(weights, bias, layer.activation.__name__ == "relu"))
     return chain
@@ -207,7 +211,9 @@ def convert(
 
     Raises
     ------
-    ValueError : a calibrated variant without windows, or windows of another shape.
+    ValueError : a calibrated variant without windows, or with windows of another shape or of
+        values that are not numbers.
+    UserError : the model is not folded.
     """
     import tensorflow as tf
 
@@ -233,9 +239,11 @@ def convert(
         # TensorFlow's only switch for it; a test sees to it that it works.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
     if variant.calibrated:
-        if windows is None or windows.ndim != 2 or windows.shape[1] != size or not len(windows):
+        batch = np.ascontiguousarray([] if windows is None else windows, np.float32)
+        if batch.ndim != 2 or batch.shape[1] != size or not len(batch):
             raise ValueError(f"calibration needs windows of shape (n, {size})")
-        batch = np.ascontiguousarray(windows, np.float32)
+        if not np.isfinite(batch).all():
+            raise ValueError("calibration windows hold values that are not numbers")
         converter.representative_dataset = lambda: iter([[batch]])
     if variant.int8_only:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -258,8 +266,8 @@ def describe(content: bytes) -> dict[str, Any]:
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     graph = model.subgraphs[0]
-    types = _names(schema.TensorType)
-    operators = _names(schema.BuiltinOperator)
+    types = names_of(schema.TensorType)
+    operators = names_of(schema.BuiltinOperator)
 
     def tensor(index: int) -> dict[str, Any]:
         t = graph.tensors[index]
@@ -309,22 +317,26 @@ def check_source(path: Path, model: Path) -> dict[str, Any]:
     for needed in (path, record_path):
         if not needed.is_file():
             raise UserError(f"{needed}: no such file; {again}")
-    record = common.read_json(record_path)
-    if record["sha256"] != common.file_hash(path):
+    sha256, source, conversion = common.read_keys(
+        record_path, "sha256", "source.sha256", "conversion"
+    )
+    if sha256 != common.file_hash(path):
         raise UserError(f"{path}: damaged, or not the file {record_path.name} describes; {again}")
-    if record["source"]["sha256"] != common.file_hash(model):
+    if source != common.file_hash(model):
         raise UserError(f"{path}: made from another model than {model}; {again}")
-    return record["conversion"]
+    return conversion
 
 
-def _names(enum: type) -> dict[int, str]:
+def names_of(enum: type) -> dict[int, str]:
+    """The names of a TFLite schema's enumeration by value."""
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
-def predictor(model: bytes | Path) -> common.Predict:
+def predictor(model: bytes | str | Path) -> common.Predict:
     """A TFLite model, run by LiteRT, as a function of float windows.
 
-    Where the input is int8 it is quantised, clamp(round(x / scale) + zero_point), and where the
+    Where the input is int8 it is quantised, clamp(round(x / scale) + zero_point), ties to even,
+    and where the
     output is int8 it is dequantised, (q - zero_point) * scale.
 
     Parameters
@@ -341,8 +353,8 @@ def predictor(model: bytes | Path) -> common.Predict:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    name = str(model) if isinstance(model, Path) else "the TFLite model"
-    content = model.read_bytes() if isinstance(model, Path) else model
+    name = "the TFLite model" if isinstance(model, bytes) else str(model)
+    content = model if isinstance(model, bytes) else Path(model).read_bytes()
     try:
         with common.quiet_stderr():
             interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
@@ -352,6 +364,9 @@ def predictor(model: bytes | Path) -> common.Predict:
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def predict(windows: np.ndarray) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)
+        if windows.ndim != 2 or windows.shape[1] != source["shape"][1]:
+            raise ValueError(f"windows of shape (n, {source['shape'][1]}) are needed")
         if interpreter.get_input_details()[0]["shape"][0] != len(windows):
             interpreter.resize_tensor_input(source["index"], windows.shape)
             interpreter.allocate_tensors()

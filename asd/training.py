@@ -63,7 +63,11 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
             order = np.random.default_rng([cfg.seed, epoch]).permutation(train)
         else:
             order = train
-        loss = total(train_batches, order) / len(train)
+        try:
+            loss = total(train_batches, order) / len(train)
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
         if not math.isfinite(loss):
             raise UserError(
                 f"the training loss of epoch {epoch} is {loss}; nothing was written; "

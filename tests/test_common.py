@@ -74,6 +74,12 @@ def test_recipes_are_valid():
         ("seed: [", "not a YAML file"),
         ("- 1", "not a mapping"),
         ("seed:", "key seed: expected int, got null"),
+        ("seed: 4294967296", "key seed: expected int"),
+        ("feature.n_mels: 64", r"unknown key feature.n_mels; did you mean feature.n_mels\?"),
+        ("fit: {verbos: 1}", r"unknown key fit.verbos; did you mean fit.verbose\?"),
+        ("fit: {verbose: 3}", "key fit.verbose: expected one of 0, 1, 2, and this is 3"),
+        ("seed: 1\nseed: 2", "key seed stands twice"),
+        ("false", "not a mapping"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path, text, expected):
@@ -266,13 +272,12 @@ def test_frames_are_librosas(tmp_path, sound, subtype):
 
 def test_frames_are_librosas_for_other_settings(tmp_path):
     soundfile.write(tmp_path / "a.wav", SOUNDS["noise"], SAMPLE_RATE)
-    feature = msgspec.structs.replace(WHOLE, n_fft=512, power=1.0)
-    filters = common.mel_filters(SAMPLE_RATE, 512, 128)
-    np.testing.assert_allclose(
-        common.clip_frames(tmp_path / "a.wav", feature, filters),
-        librosa_frames(tmp_path / "a.wav", n_fft=512, power=1.0),
-        atol=1e-4,
-    )
+    for n_fft in (512, 1023):
+        feature = msgspec.structs.replace(WHOLE, n_fft=n_fft, power=1.0)
+        filters = common.mel_filters(SAMPLE_RATE, n_fft, 128)
+        frames = common.clip_frames(tmp_path / "a.wav", feature, filters)
+        expected = librosa_frames(tmp_path / "a.wav", n_fft=n_fft, power=1.0)
+        np.testing.assert_allclose(frames, expected, atol=1e-4)
 
 
 def test_silence_is_the_floor(tmp_path):

@@ -97,7 +97,7 @@ def test_a_store_is_rebuilt_when_a_clip_or_a_setting_differs(data, computed):
     assert len(stores(data)) == 2, "stores of other settings are kept"
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "index", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "index", "offsets", "gone"])
 def test_a_damaged_store_is_computed_again(data, computed, capsys, damage):
     expected = np.array(load(data).frames)
     (path,) = (data / "features").glob("*.f32")
@@ -109,6 +109,9 @@ def test_a_damaged_store_is_computed_again(data, computed, capsys, damage):
         path.write_bytes(content)
     elif damage == "index":
         path.with_suffix(".json").write_text('{"offsets": 3')
+    elif damage == "offsets":
+        index = path.with_suffix(".json")
+        index.write_text(index.read_text().replace("40,", "41,", 1))
     else:
         path.unlink()
     np.testing.assert_array_equal(load(data).frames, expected)
@@ -124,14 +127,25 @@ def write_nan_clip(data):
     return path
 
 
+def test_samples_that_are_too_large_are_the_clips_fault(data):
+    path = data / "dev_data/ToyTest/train/normal_id_01_00000003.wav"
+    loud = 1e25 * np.random.default_rng(0).standard_normal(24000)
+    soundfile.write(path, loud.astype(np.float32), SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(UserError, match=f"{path}: holds samples that are far too large"):
+        load(data)
+
+
 def test_bad_clips_stop_the_run_and_are_all_named(data):
     folder = data / "dev_data/ToyTest/train"
     (folder / "normal_id_02_00000000.wav").write_bytes(b"")
     write_clip(folder / "odd name.wav")
+    (folder / "normal_id_01_00000099.wav").symlink_to(folder / "nowhere.wav")
     with pytest.raises(UserError) as caught:
         load(data)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
+    assert any("00000099.wav: cannot be read (No such file" in line for line in lines)
+    assert lines[-1].endswith("(--skip-bad-clips goes on without)")
     assert any("normal_id_02_00000000.wav: the file is empty" in line for line in lines)
     assert any("odd name.wav: the name is not" in line for line in lines)
     assert not (data / "result" / "skipped.csv").exists()
@@ -140,7 +154,7 @@ def test_bad_clips_stop_the_run_and_are_all_named(data):
 def test_a_long_list_of_bad_clips_is_cut(data):
     for path in (data / "dev_data/ToyTest/train").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match="and 2 more; --skip-bad-clips goes on") as caught:
+    with pytest.raises(UserError, match="and 2 more .--skip-bad-clips goes on") as caught:
         load(data)
     assert len(str(caught.value).splitlines()) == 11
     with pytest.raises(UserError, match="no usable clip is left"):

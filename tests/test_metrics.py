@@ -69,6 +69,12 @@ def test_equal_orders_have_p_one():
     assert metrics.delong_paired_p(labels, scores, 3 * scores + 1) == 1.0
 
 
+def test_a_single_clip_of_a_class_tells_nothing():
+    labels, a, b = np.array([0, 0, 1]), np.array([1.0, 2, 3]), np.array([1.0, 3, 2])
+    assert metrics.delong_paired_p(labels, a, b) == 1.0
+    assert metrics.delong_interval(labels, a)[1:] == (0.0, 1.0)
+
+
 def test_auc_ignores_order_and_scale():
     labels, scores = example()
     order = np.random.default_rng(0).permutation(len(labels))

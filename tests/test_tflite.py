@@ -242,6 +242,24 @@ def test_calibration_windows_are_spread(n, count):
         assert not np.array_equal(chosen, tflite.spread_windows(n, count, seed=1))
 
 
+def test_calibration_windows_are_numbers(model, windows):
+    folded = tflite.fold_batch_norm(model)
+    with pytest.raises(ValueError, match="not numbers"):
+        tflite.convert(folded, "_quant_fullint", windows * np.nan)
+
+
+def test_an_unfolded_model_is_refused(model):
+    with pytest.raises(UserError, match="fold_batch_norm comes first"):
+        tflite.equalise(model)
+
+
+def test_a_predictor_takes_any_float_and_refuses_other_widths(contents, windows):
+    predict = tflite.predictor(contents[True, ""])
+    with pytest.raises(ValueError, match=f"shape .n, {SIZE}. are needed"):
+        predict(windows[:, :-1])
+    np.testing.assert_array_equal(predict(windows.astype(np.float64)), predict(windows))
+
+
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "bad.tflite").write_bytes(b"not a model" * 100)
     with pytest.raises(UserError, match=r"bad\.tflite: not a readable TFLite model"):
