@@ -4,7 +4,8 @@
 
 Reads model_<type>.keras (or a published .h5, .hdf5) and, to calibrate, <data>/<type>/train/*.wav.
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
-into the model folder, and beside each a .tflite.json that says what it is.
+into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
+last one as C99 source.
 """
 
 import signal
@@ -15,7 +16,7 @@ if __name__ == "__main__":
 
 import common
 import keras_model
-from asd import frames, provenance, tflite
+from asd import codegen, frames, provenance, tflite
 
 
 def convert(cfg, path, store, machine_type):
@@ -37,6 +38,9 @@ def convert(cfg, path, store, machine_type):
         record = provenance.of_conversion(cfg, store, path, variant, content, len(chosen))
         common.write_json(target.with_suffix(".tflite.json"), record)
         print(f"{target}: {variant.title}, {len(content):,} bytes")
+    folder = cfg.models / f"model_{machine_type}_c"
+    codegen.write(content, folder)
+    print(f"{folder}/: C99 source of the last one")
 
 
 def main(argv=None):

@@ -2,9 +2,10 @@
 
     python 03_tflite_test.py -d
 
-Reads <data>/<type>/test/*.wav, the TFLite files of 02_convert.py and the scores of 01_test.py.
-Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv and parity.csv
-into the result folder. Exit status 1 when a bar of the configuration is missed.
+Reads <data>/<type>/test/*.wav, the TFLite files and C source of 02_convert.py and the scores of
+01_test.py. Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv,
+parity.csv and, of the C on this machine and on emulated boards, mcu.csv into the result folder.
+Exit status 1 when a bar of the configuration is missed or a byte differs.
 """
 
 import signal
@@ -15,7 +16,7 @@ if __name__ == "__main__":
 
 import common
 import keras_model
-from asd import frames, parity, report, tflite
+from asd import frames, parity, report, rungs, tflite
 
 
 def ladder(cfg, machine_type, path, store):
@@ -28,6 +29,16 @@ def ladder(cfg, machine_type, path, store):
         yield variant, conversion, report.Scored(machine_type, store.clips, scores)
 
 
+def c_ladder(cfg, args, keras, store, bar, ready):
+    """What the C of a machine type's model costs on this machine and on boards."""
+    chosen = rungs.sample(len(store), cfg.parity.board_clips, args.all_windows)
+    every = list(store)
+    clips = [every[i] for i in chosen]
+    model = cfg.models / f"model_{keras.machine_type}{rungs.VARIANT}.tflite"
+    n = cfg.feature.frames
+    return rungs.climb(model, keras.at(chosen), clips, n, bar.score_median, ready)
+
+
 def main(argv=None):
     args = common.parse_args(__doc__, argv)
     cfg = common.load_config(args.config)
@@ -35,8 +46,9 @@ def main(argv=None):
     models = [keras_model.require(cfg.models, name) for name in machine_types]
     clip_sets = frames.survey(cfg, args, machine_types, "test")
     common.check_writable(cfg.results)
+    ready, missing = rungs.available(args)
 
-    rows, tables = [], {variant.suffix: [] for variant in tflite.VARIANTS}
+    rows, costs, tables = [], [], {variant.suffix: [] for variant in tflite.VARIANTS}
     for path, clip_set in zip(models, clip_sets, strict=True):
         store = frames.load(cfg, args, clip_set)
         name = clip_set.machine_type
@@ -49,14 +61,17 @@ def main(argv=None):
             rows += parity.compare_ids(variant.suffix, keras, scored, bar, cfg.parity.chance_p)
             if args.mode == "dev":
                 tables[variant.suffix].append(report.evaluate(scored, cfg.max_fpr))
+        costs += c_ladder(cfg, args, keras, store, bar, ready)
     for suffix, of_variant in tables.items():
         if of_variant:
             report.write_result(cfg.results / f"tflite{suffix}_{cfg.result_file}", of_variant)
     parity.write(cfg.results / "parity.csv", rows)
+    rungs.write(cfg.results / "mcu.csv", costs)
     if conversion["reference_fold"]:
         print("reference_fold: true: another function than the Keras model, by its configuration")
     titles = {variant.suffix: variant.title for variant in tflite.VARIANTS}
-    return parity.show(rows, titles, cfg.results)
+    lost = parity.show(rows, titles, cfg.results)
+    return rungs.show(costs, missing, cfg.results) or lost
 
 
 if __name__ == "__main__":

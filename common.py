@@ -131,6 +131,7 @@ class Parity(Section):
     per_channel: Bar
     per_tensor: Bar
     chance_p: Tolerance  # a drop in AUC with a larger paired p value is within chance
+    board_clips: Positive  # test clips of a machine type that C code and boards are compared on
 
 
 class Config(Section):
@@ -740,6 +741,19 @@ def parse_args(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespac
         action="store_true",
         help="go on without clips that cannot be used; they are listed in "
         "skipped.csv of the result folder",
+    )
+    parser.add_argument(
+        "--boards",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="03_tflite_test.py: emulated boards, or all, or none; those whose "
+        "tools are installed without it",
+    )
+    parser.add_argument(
+        "--all-windows",
+        action="store_true",
+        help="03_tflite_test.py: compare C code and boards on every test clip, not on a sample",
     )
     return parser.parse_args(argv)
 

@@ -29,12 +29,16 @@ class Scored:
         """(n_clips,) int64: 0 normal, 1 anomalous, -1 unknown."""
         return np.array([-1 if clip.label is None else clip.label for clip in self.clips])
 
+    def at(self, index: np.ndarray, scores: np.ndarray | None = None) -> Scored:
+        """Some of the clips, with these scores or their own."""
+        clips = tuple(self.clips[i] for i in index)
+        return Scored(self.machine_type, clips, self.scores[index] if scores is None else scores)
+
     def by_id(self) -> Iterator[tuple[str, Scored]]:
         """The scores of each machine id, ids in order."""
         for machine_id in sorted({clip.machine_id for clip in self.clips}):
             index = [i for i, clip in enumerate(self.clips) if clip.machine_id == machine_id]
-            clips = tuple(self.clips[i] for i in index)
-            yield machine_id, Scored(self.machine_type, clips, self.scores[index])
+            yield machine_id, self.at(np.array(index))
 
 
 @dataclass(frozen=True)

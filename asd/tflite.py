@@ -22,6 +22,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -332,12 +333,8 @@ def names_of(enum: type) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
-def predictor(model: bytes | str | Path) -> common.Predict:
-    """A TFLite model, run by LiteRT, as a function of float windows.
-
-    Where the input is int8 it is quantised, clamp(round(x / scale) + zero_point), ties to even,
-    and where the
-    output is int8 it is dequantised, (q - zero_point) * scale.
+def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A TFLite model, run by LiteRT, on arrays of the type that its input has.
 
     Parameters
     ----------
@@ -345,7 +342,8 @@ def predictor(model: bytes | str | Path) -> common.Predict:
 
     Returns
     -------
-    function (n, vector_size) float32 -> (n, vector_size) float32
+    function (n, vector_size) -> (n, vector_size), float32 or int8 as the model has it; in its
+    attributes `source` and `target` what `describe` says of input and output
 
     Raises
     ------
@@ -363,29 +361,67 @@ def predictor(model: bytes | str | Path) -> common.Predict:
         raise UserError(f"{name}: not a readable TFLite model; run 02_convert.py again") from error
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
-    def predict(windows: np.ndarray) -> np.ndarray:
-        windows = np.ascontiguousarray(windows, np.float32)
+    def run(windows: np.ndarray) -> np.ndarray:
         if windows.ndim != 2 or windows.shape[1] != source["shape"][1]:
             raise ValueError(f"windows of shape (n, {source['shape'][1]}) are needed")
         if interpreter.get_input_details()[0]["shape"][0] != len(windows):
             interpreter.resize_tensor_input(source["index"], windows.shape)
             interpreter.allocate_tensors()
-        interpreter.set_tensor(source["index"], _quantise(windows, source))
+        interpreter.set_tensor(source["index"], np.ascontiguousarray(windows, source["dtype"]))
         interpreter.invoke()
-        return _dequantise(interpreter.get_tensor(target["index"]), target)
+        return interpreter.get_tensor(target["index"])
+
+    facts = describe(content)
+    run.source, run.target = facts["inputs"][0], facts["outputs"][0]
+    return run
+
+
+def predictor(model: bytes | str | Path) -> common.Predict:
+    """A TFLite model, run by LiteRT, as a function of float windows.
+
+    Parameters
+    ----------
+    model : the flatbuffer or the path of one
+
+    Returns
+    -------
+    function (n, vector_size) float32 -> (n, vector_size) float32; see `in_floats`
+
+    Raises
+    ------
+    UserError : not a TFLite model.
+    """
+    run = runner(model)
+    return in_floats(run, run.source, run.target)
+
+
+def in_floats(
+    run: Callable[[np.ndarray], np.ndarray], source: dict[str, Any], target: dict[str, Any]
+) -> common.Predict:
+    """A function of int8 arrays as one of float32 arrays.
+
+    Where the input is int8 it is quantised, clamp(round(x / scale) + zero_point), ties to even;
+    where the output is int8 it is dequantised, (q - zero_point) * scale.
+
+    Parameters
+    ----------
+    source, target : type, scale and zero_point of input and output, as `describe` says them
+    """
+
+    def predict(windows: np.ndarray) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.float32)
+        if source["type"] == "int8":
+            windows = quantise(windows, source["scale"], source["zero_point"])
+        values = run(windows)
+        if target["type"] == "int8":
+            values = values.astype(np.float32) - target["zero_point"]
+            values *= np.float32(target["scale"])
+        return values
 
     return predict
 
 
-def _quantise(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    if details["dtype"] != np.int8:
-        return values
-    scale, zero_point = details["quantization"]
-    return np.clip(np.round(values / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
-
-
-def _dequantise(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    if details["dtype"] != np.int8:
-        return values
-    scale, zero_point = details["quantization"]
-    return (values.astype(np.float32) - zero_point) * np.float32(scale)
+def quantise(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """clamp(round(values / scale) + zero_point), ties to even, in float32; int8."""
+    q = np.round(values / np.float32(scale)) + zero_point
+    return np.clip(q, -128, 127).astype(np.int8)

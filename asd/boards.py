@@ -1,0 +1,213 @@
+"""Emulated microcontroller boards: build the test firmware around a generated model, run it.
+
+The boards are the rows of mcu/boards/; make and this module read the same files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common import HERE, UserError
+
+MCU = HERE / "mcu"
+# More than a model of ten times ad01's size needs on a slow machine, so only a hang exceeds it.
+TIMEOUT_SECONDS, TIMEOUT_SECONDS_PER_WINDOW = 60.0, 0.1
+
+
+@dataclass(frozen=True)
+class Board:
+    """A row of mcu/boards/: what is needed beside make."""
+
+    name: str
+    core: str
+    packages: tuple[str, ...]  # of Debian
+    qemu: tuple[str, ...]  # command and machine
+    cross: str  # prefix of the compiler's tools
+    cpu_flags: tuple[str, ...]  # of the compiler
+    icount_shift: int  # an instruction takes 2^icount_shift ns of the emulated time
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """What the firmware gave and what the model costs there."""
+
+    outputs: np.ndarray  # (n, outputs) int8
+    kernel: str
+    instructions: int  # of one inference, the most over the windows
+    instructions_min: int
+    code_bytes: int  # of the model and its kernels as linked, without the C library
+    constant_bytes: int  # the same
+    scratch_bytes: int
+    stack_bytes: int  # high-water mark of model_run alone
+
+
+def read_boards(folder: Path) -> tuple[Board, ...]:
+    """Boards of a folder of rows, by name; none where there is no such folder."""
+    return tuple(_read_row(path) for path in sorted(folder.glob("*.mk")))
+
+
+def _read_row(path: Path) -> Board:
+    row = dict(re.findall(r"^(\w+) *= *(.*?) *$", path.read_text(encoding="utf-8"), re.MULTILINE))
+    return Board(
+        name=path.stem,
+        core=row["CORE"],
+        packages=tuple(row["PACKAGES"].split()),
+        qemu=tuple(row["QEMU"].split()),
+        cross=row["CROSS"],
+        cpu_flags=tuple(row["CPUFLAGS"].split()),
+        icount_shift=int(row["ICOUNT_SHIFT"]),
+    )
+
+
+BOARDS = read_boards(MCU / "boards")
+
+
+def named(name: str) -> Board:
+    """The board of that name.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    for board in BOARDS:
+        if board.name == name:
+            return board
+    there_is = ", ".join(board.name for board in BOARDS) or f"none, as {MCU} is missing"
+    raise UserError(f"{name}: no such board; there is {there_is}")
+
+
+def missing(board: Board) -> str | None:
+    """What is not installed for a board, with the command that installs it; None if nothing."""
+    if not (MCU / "Makefile").is_file():
+        return f"{board.name}: {MCU} is missing; restore the folder to use boards"
+    compiler = f"{board.cross}gcc"
+    absent = [tool for tool in ("make", compiler, board.qemu[0]) if shutil.which(tool) is None]
+    packages = [*(["make"] if "make" in absent else []), *board.packages]
+    if compiler not in absent and not _has_c_library(board):
+        absent.append(f"the C library of {compiler}")
+    if not absent:
+        return None
+    return f"{board.name}: {' and '.join(absent)} not found; sudo apt install {' '.join(packages)}"
+
+
+def _has_c_library(board: Board) -> bool:
+    preprocess = [f"{board.cross}gcc", *board.cpu_flags, "-E", "-include", "string.h", "-xc"]
+    return _call([*preprocess, os.devnull]).returncode == 0
+
+
+def run(
+    board: Board,
+    model_folder: Path,
+    windows: np.ndarray,
+    work: Path,
+    timeout_seconds: float | None = None,
+) -> BoardRun:
+    """Build the firmware with a generated model and run it over the windows in QEMU.
+
+    Parameters
+    ----------
+    board : one for which nothing is `missing`
+    model_folder : holds model.h and the .c files
+    windows : (n, inputs) int8, n at least 1
+    work : `<work>/<board>/` is written: firmware, input, output, report
+    timeout_seconds : for the run; without it a minute and 0.1 s for each window
+
+    Raises
+    ------
+    UserError : the firmware cannot be built, fails, hangs, or takes windows of another size.
+    """
+    if windows.ndim != 2 or windows.dtype != np.int8 or not windows.size:
+        raise ValueError(f"windows of shape {windows.shape}, {windows.dtype}; (n, inputs) int8")
+    folder = work / board.name
+    folder.mkdir(parents=True, exist_ok=True)
+    firmware = _build(board, model_folder, folder)
+    windows.tofile(folder / "input.bin")
+    timeout = timeout_seconds or TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_WINDOW * len(windows)
+    _emulate(board, folder, firmware, timeout)
+
+    report = dict(line.split() for line in (folder / "report.txt").read_text().splitlines())
+    n_inputs, n_outputs = int(report["inputs"]), int(report["outputs"])
+    if n_inputs != windows.shape[1]:
+        raise UserError(
+            f"{board.name}: the model of {model_folder} takes windows of {n_inputs} values, "
+            f"these have {windows.shape[1]}"
+        )
+    sections = _section_bytes(board, folder, firmware)
+    return BoardRun(
+        outputs=np.fromfile(folder / "output.bin", np.int8).reshape(len(windows), n_outputs),
+        kernel=report["kernel"],
+        instructions=int(report["instructions_max"]),
+        instructions_min=int(report["instructions_min"]),
+        code_bytes=sections.get(".model_code", 0),
+        constant_bytes=sections.get(".model_constants", 0),
+        scratch_bytes=int(report["scratch_bytes"]),
+        stack_bytes=int(report["stack_bytes"]),
+    )
+
+
+def _build(board: Board, model_folder: Path, folder: Path) -> Path:
+    """Make the firmware; its path below `folder`."""
+    # Make cannot read paths with spaces: it sees names of `folder` only.
+    for name, target in (("mcu", MCU), ("model", model_folder)):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target.resolve(), target_is_directory=True)
+    # Always anew: the model may be another than the last time, with older files.
+    command = ["make", "--always-make", f"--jobs={os.cpu_count()}", "-f", "mcu/Makefile"]
+    done = _call([*command, f"BOARD={board.name}", "MODEL=model", "BUILD=build"], folder)
+    if done.returncode:
+        raise UserError(f"{board.name}: not built: {_first_error(done.stdout)}")
+    return Path("build", "firmware.elf")
+
+
+def _first_error(output: str) -> str:
+    lines = output.strip().splitlines() or ["make failed without a word"]
+    wrong = re.compile(r"error:|undefined reference|overflow|is left for the stack|\*\*\*")
+    line = next((line for line in lines if wrong.search(line)), lines[-1])
+    return re.sub(r"^\S*/", "", line)  # the long path of the linker, or the short one of a source
+
+
+def _emulate(board: Board, folder: Path, firmware: Path, timeout: float) -> None:
+    for name in ("output.bin", "report.txt"):
+        (folder / name).unlink(missing_ok=True)
+    command = [*board.qemu, "-kernel", str(firmware), "-icount", f"shift={board.icount_shift}"]
+    command += ["-semihosting-config", "enable=on,target=native"]
+    command += ["-display", "none", "-monitor", "none", "-serial", "none"]
+    try:
+        done = _call(command, folder, timeout)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{board.name}: the firmware did not end in {timeout:.0f} s") from error
+    if done.returncode:
+        lines = done.stdout.split("\n\n")[0].strip().splitlines()
+        why = lines[-1] if lines else f"{board.qemu[0]} ended with status {done.returncode}"
+        raise UserError(f"{board.name}: {why}")
+
+
+def _section_bytes(board: Board, folder: Path, firmware: Path) -> dict[str, int]:
+    """Sizes by section; board.ld gives the model's objects sections of their own."""
+    listing = _call([f"{board.cross}size", "-A", str(firmware)], folder).stdout
+    return {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", listing, re.M)}
+
+
+def _call(
+    command: Sequence[str], folder: Path | None = None, timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; it is killed where the wait for it is interrupted."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        env=os.environ | {"LC_ALL": "C"},  # messages in English, as they are searched
+    )

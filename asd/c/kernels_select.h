@@ -1,0 +1,23 @@
+/* Which kernels the target can run; -DASD_KERNEL=... overrides. */
+#ifndef ASD_KERNELS_SELECT_H
+#define ASD_KERNELS_SELECT_H
+
+#define ASD_PLAIN 0
+#define ASD_MLAL 1
+#define ASD_DSP 2
+#define ASD_MVE 3
+
+#ifndef ASD_KERNEL
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && !defined(__ARM_BIG_ENDIAN)
+#define ASD_KERNEL ASD_MVE
+#elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__ARM_FP) && \
+    (__ARM_FP & 4) && !defined(__ARM_BIG_ENDIAN)
+#define ASD_KERNEL ASD_DSP
+#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7 && defined(__arm__)
+#define ASD_KERNEL ASD_MLAL
+#else
+#define ASD_KERNEL ASD_PLAIN
+#endif
+#endif
+
+#endif

@@ -1,0 +1,244 @@
+"""The rungs after TFLite: the generated C on this machine and on emulated boards, byte by byte."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import common
+from asd import boards, tflite
+from asd.report import Scored
+from common import UserError
+
+CC_FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
+HOST = "host"
+SCRATCH_WORDS = 2**16  # 512 kB: more than any layer of 65,535 outputs asks for
+VARIANT = "_quant_fullint_micro_intio"  # the TFLite file that the C is made from
+
+# Instructions for one inference of ad01 (264,192 MACs), in the same emulation: TFLite Micro with
+# its reference kernels, and with CMSIS-NN; of the projects' current versions in 2026-11.
+PUBLISHED = {
+    "Cortex-M3": (1_953_682, 955_905),
+    "Cortex-M4F": (1_953_642, 582_305),
+    "Cortex-M7": (1_961_875, 582_629),
+    "Cortex-M33": (1_953_642, 582_485),
+    "Cortex-M55": (1_697_336, 149_960),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs where it ran, and whether it gave the bytes of LiteRT."""
+
+    machine_type: str
+    board: str
+    core: str
+    kernel: str
+    windows: int
+    differing_bytes: int
+    score_median: float  # |score - Keras| / Keras over the clips
+    score_max: float
+    bar: float | None  # of score_median
+    instructions: int | None = None  # per inference, the most over the windows
+    code_bytes: int | None = None
+    constant_bytes: int | None = None
+    scratch_bytes: int | None = None
+    stack_bytes: int | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Passes where every byte is LiteRT's and the scores are within the bar."""
+        close = self.bar is None or self.score_median <= self.bar
+        return "FAIL" if self.differing_bytes or not close else "pass"
+
+
+def available(args: Namespace) -> tuple[list[boards.Board], list[str]]:
+    """The boards to run on, and a line for each place where the C cannot run.
+
+    Raises
+    ------
+    UserError : a board asked for by name does not exist, or its tools are missing.
+    """
+    here = [] if compiler() else ["C on this machine: no C compiler; sudo apt install gcc"]
+    if args.boards == ["none"]:
+        return [], here
+    asked = args.boards not in ([], ["all"])
+    chosen = [boards.named(name) for name in args.boards] if asked else list(boards.BOARDS)
+    lines = {board.name: boards.missing(board) for board in chosen}
+    for line in lines.values():
+        if line and args.boards:
+            raise UserError(line)
+    ready = [board for board in chosen if not lines[board.name]]
+    return ready, here + [line for line in lines.values() if line]
+
+
+def sample(n_clips: int, count: int, everything: bool) -> np.ndarray:
+    """Positions of clips spread evenly over all, (min(count, n_clips),) int64."""
+    count = n_clips if everything else min(count, n_clips)
+    return (np.arange(count) * n_clips + n_clips // 2) // count
+
+
+def compiler() -> str | None:
+    """The C compiler of this machine, if it has one."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
+def build_host(folder: Path, work: Path, flags: Sequence[str] = ()) -> Path:
+    """Compile generated source, named `model`, into a shared library.
+
+    Raises
+    ------
+    UserError : there is no compiler, or it fails; its first error is told.
+    """
+    cc = compiler()
+    if cc is None:
+        raise UserError("no C compiler found; sudo apt install gcc")
+    library = work / "model.so"
+    command = [cc, *CC_FLAGS, *flags, "-o", str(library), str(folder / "model.c")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if "error" in line]
+        raise UserError(f"{folder}: {cc} failed: {(errors or [done.stderr.strip()])[0]}")
+    return library
+
+
+def host_runner(library: Path, n_outputs: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A compiled model as a function of int8 arrays.
+
+    Returns
+    -------
+    function (n, inputs) int8 -> (n, outputs) int8
+    """
+    run = ctypes.CDLL(str(library)).model_run
+    scratch = (ctypes.c_uint64 * SCRATCH_WORDS)()
+
+    def runner(windows: np.ndarray) -> np.ndarray:
+        windows = np.ascontiguousarray(windows, np.int8)
+        outputs = np.empty((len(windows), n_outputs), np.int8)
+        for source, target in zip(windows, outputs, strict=True):
+            run(source.ctypes.data_as(ctypes.c_void_p), target.ctypes.data_as(ctypes.c_void_p),
+                scratch)  # fmt: skip
+        return outputs
+
+    return runner
+
+
+def climb(
+    model: Path,
+    keras: Scored,
+    clips: Sequence[np.ndarray],
+    n: int,
+    bar: float | None,
+    ready: Sequence[boards.Board],
+) -> Iterator[Cost]:
+    """Run the C of an int8-in/out model on the host and on boards, and compare it.
+
+    Parameters
+    ----------
+    model : the TFLite file; its source is in `model_<type>_c/` beside it
+    keras : the Keras model's scores of the clips
+    clips : for each clip its frames, (n_frames, n_mels) float32, dB
+    n : frames per vector
+    bar : the largest median relative difference of a score from Keras
+    """
+    litert = tflite.runner(model)
+    source, target = litert.source, litert.target
+    windows = np.concatenate([common.vectors(frames, n) for frames in clips])
+    inputs = tflite.quantise(windows, source["scale"], source["zero_point"])
+    expected = litert(inputs)
+    folder = model.parent / f"model_{keras.machine_type}_c"
+    if not (folder / "model.c").is_file():
+        raise UserError(f"{folder}: no C source in it; run 02_convert.py")
+
+    def cost(outputs: np.ndarray, **figures: Any) -> Cost:
+        done = 0
+
+        def replay(part: np.ndarray) -> np.ndarray:
+            nonlocal done
+            done += len(part)
+            return outputs[done - len(part) : done]
+
+        scores = common.anomaly_scores(tflite.in_floats(replay, source, target), clips, n)
+        relative = np.abs(scores / keras.scores - 1)
+        return Cost(
+            machine_type=keras.machine_type,
+            windows=len(inputs),
+            differing_bytes=int((outputs != expected).sum()),
+            score_median=float(np.median(relative)),
+            score_max=float(relative.max()),
+            bar=bar,
+            **figures,
+        )
+
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        if compiler():
+            library = build_host(folder, work)
+            outputs = host_runner(library, expected.shape[1])(inputs)
+            yield cost(outputs, board=HOST, core="this machine", kernel="plain")
+        for board in ready:
+            ran = boards.run(board, folder, inputs, work)
+            yield cost(
+                ran.outputs, board=board.name, core=board.core, kernel=ran.kernel,
+                instructions=ran.instructions, code_bytes=ran.code_bytes,
+                constant_bytes=ran.constant_bytes, scratch_bytes=ran.scratch_bytes,
+                stack_bytes=ran.stack_bytes,
+            )  # fmt: skip
+
+
+HEADER = (
+    "machine_type", "board", "core", "kernel", "rounding", "windows", "differing_bytes",
+    "instructions", "code_bytes", "constant_bytes", "scratch_bytes", "stack_bytes",
+    "score_median", "score_max", "bar", "verdict",
+)  # fmt: skip
+
+
+def write(path: Path, costs: Sequence[Cost]) -> None:
+    """`mcu.csv`: a row per machine type and place; instructions are those of one inference."""
+    rows = []
+    for c in costs:
+        figures = (c.instructions, c.code_bytes, c.constant_bytes, c.scratch_bytes, c.stack_bytes)
+        plain = ["" if figure is None else figure for figure in figures]
+        rows.append((c.machine_type, c.board, c.core, c.kernel, "single", c.windows,
+                     c.differing_bytes, *plain, c.score_median, c.score_max,
+                     "" if c.bar is None else c.bar, c.verdict))  # fmt: skip
+    common.write_csv(path, [HEADER, *rows])
+
+
+def show(costs: Sequence[Cost], missing: Sequence[str], folder: Path) -> int:
+    """Print what the model costs on boards, 100 columns wide; exit status 1 if a rung failed."""
+    if costs:
+        print("\nIs the C code the TFLite file? Every output byte is compared with LiteRT's:\n")
+        print(f"{'':<33}{'':>8}{'bytes':>7}{'score':>8}{'instructions':>14}{'TFLM +':>9}"
+              f"{'flash':>9}{'RAM':>6}")  # fmt: skip
+        print(f"{'core':<13}{'machine':<12}{'kernel':<8}{'windows':>8}{'off':>7}{'error':>8}"
+              f"{'an inference':>14}{'CMSIS-NN':>9}{'bytes':>9}{'bytes':>6}")  # fmt: skip
+    for c in costs:
+        line = f"{c.core:<13}{c.machine_type[:11]:<12}{c.kernel:<8}{c.windows:>8}"
+        line += f"{c.differing_bytes:>7}{c.score_median:>8.3%}"
+        figures = f"{'':>38}"
+        if c.instructions is not None:
+            peer = f"{PUBLISHED[c.core][1]:,}" if c.core in PUBLISHED else "-"
+            flash, ram = c.code_bytes + c.constant_bytes, c.scratch_bytes + c.stack_bytes
+            figures = f"{c.instructions:>14,}{peer:>9}{flash:>9,}{ram:>6}"
+        print(f"{line}{figures}  {c.verdict}")
+    if any(c.instructions is not None for c in costs):
+        print("\ninstructions: counted in emulation, not cycles on a board; beside them those of")
+        print("TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs)")
+    for line in missing:
+        print(f"not run: {line}")
+    if costs:
+        print(f"more figures: {folder}/mcu.csv")
+    failed = [c for c in costs if c.verdict != "pass"]
+    if failed:
+        print(f"C CODE FAILS in {len(failed)} of {len(costs)} places; the first: {failed[0].core}")
+    return 1 if failed else 0

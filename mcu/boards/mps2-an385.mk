@@ -1,0 +1,14 @@
+# Arm MPS2 with image AN385.
+CORE = Cortex-M3
+PACKAGES = qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi
+QEMU = qemu-system-arm -M mps2-an385
+CROSS = arm-none-eabi-
+ARCH = arm
+CPUFLAGS = -mcpu=cortex-m3 -mthumb
+FLASH = 0x00000000
+FLASH_BYTES = 4M
+RAM = 0x20000000
+RAM_BYTES = 4M
+COUNTER = 0x40028018
+COUNTER_NS = 40
+ICOUNT_SHIFT = 10

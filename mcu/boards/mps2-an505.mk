@@ -1,0 +1,14 @@
+# Arm MPS2+ with image AN505; secure addresses.
+CORE = Cortex-M33
+PACKAGES = qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi
+QEMU = qemu-system-arm -M mps2-an505
+CROSS = arm-none-eabi-
+ARCH = arm
+CPUFLAGS = -mcpu=cortex-m33 -mthumb -mfpu=fpv5-sp-d16 -mfloat-abi=hard
+FLASH = 0x10000000
+FLASH_BYTES = 4M
+RAM = 0x38000000
+RAM_BYTES = 2M
+COUNTER = 0x50302018
+COUNTER_NS = 50
+ICOUNT_SHIFT = 10

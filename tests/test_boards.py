@@ -1,0 +1,311 @@
+"""Emulated boards, with small models whose outputs and costs are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd import boards
+from common import HERE, UserError
+
+N_INPUTS, N_OUTPUTS = 30, 13  # not multiples of 4: windows lie at any address
+HEADER = f"""
+#include <stdint.h>
+#define MODEL_INPUTS {N_INPUTS}
+#define MODEL_OUTPUTS {N_OUTPUTS}
+#define MODEL_SCRATCH_BYTES 64
+#define MODEL_KERNEL "stub"
+void model_run(const int8_t input[MODEL_INPUTS], int8_t output[MODEL_OUTPUTS], void *scratch);
+"""
+RUN = """
+#include "model.h"
+void model_run(const int8_t input[MODEL_INPUTS], int8_t output[MODEL_OUTPUTS], void *scratch)
+"""
+# One layer; with an initialised variable, a float and the C library, which start code must serve.
+LAYER = f"""
+#include <string.h>
+#include "model.h"
+volatile float step = 0.25f;
+volatile int zero;
+extern const int8_t weights[{N_OUTPUTS}][{N_INPUTS}];
+void model_run(const int8_t input[MODEL_INPUTS], int8_t output[MODEL_OUTPUTS], void *scratch)
+{{
+    int8_t *copy = scratch;
+    memcpy(copy, input, MODEL_INPUTS);
+    for (int row = 0; row < MODEL_OUTPUTS; row++) {{
+        int sum = zero;
+        for (int i = 0; i < MODEL_INPUTS; i++)
+            sum += copy[i] * weights[row][i];
+        const int y = (int)((float)sum * step);
+        output[row] = (int8_t)(y > 127 ? 127 : y < -128 ? -128 : y);
+    }}
+}}
+"""
+# Times around an empty loop, then 100 words of stack written from end to end.
+LOOP = """{{
+    volatile uint32_t words[100];
+    for (int i = 0; i < 100; i++)
+        words[i] = (uint32_t)input[0];
+    for (int i = 0; i < {times}; i++)
+        __asm__ volatile("nop\\n\\tnop\\n\\tnop");
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        output[i] = (int8_t)words[i];
+    (void)scratch;
+}}"""
+UNUSED = "(void)input; (void)output; (void)scratch;"
+EMPTY = f"{RUN}{{{UNUSED}}}"
+ENDLESS = f'{RUN}{{{UNUSED} for (;;) __asm__ volatile("");}}'
+
+every_board = pytest.mark.parametrize("board", boards.BOARDS, ids=lambda board: board.name)
+
+
+def installed(board: boards.Board) -> boards.Board:
+    """The board, or a skip that tells what to install."""
+    if reason := boards.missing(board):
+        pytest.skip(reason)
+    return board
+
+
+@pytest.fixture
+def m4() -> boards.Board:
+    """The board of the tests that need only one."""
+    if not boards.BOARDS:
+        pytest.skip("mcu/ is not there")
+    return installed(boards.named("mps2-an386"))
+
+
+def model(folder: Path, **files: str) -> Path:
+    """A model's folder: model.h and the C files given by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.h").write_text(HEADER)
+    for name, text in files.items():
+        (folder / f"{name}.c").write_text(text)
+    return folder
+
+
+def windows(n: int) -> np.ndarray:
+    """(n, N_INPUTS) int8 over the whole range."""
+    return np.random.default_rng(n).integers(-128, 128, (n, N_INPUTS), np.int8)
+
+
+@every_board
+def test_outputs_and_sizes(board: boards.Board, tmp_path: Path):
+    installed(board)
+    weights = np.random.default_rng(5).integers(-3, 4, (N_OUTPUTS, N_INPUTS))
+    rows = ",\n".join("{" + ", ".join(map(str, row)) + "}" for row in weights)
+    table = f"#include <stdint.h>\nextern const int8_t weights[{N_OUTPUTS}][{N_INPUTS}];\n"
+    table += f"const int8_t weights[{N_OUTPUTS}][{N_INPUTS}] = {{{rows}}};\n"
+    folder = model(tmp_path / "with space", model=LAYER, kernels=table)
+
+    given = windows(200)  # more than the firmware reads at once
+    result = boards.run(board, folder, given, tmp_path / "work place")
+
+    expected = np.clip(np.trunc(given.astype(int) @ weights.T * 0.25), -128, 127)
+    assert (np.abs(expected) >= 127).any()
+    np.testing.assert_array_equal(result.outputs, expected.astype(np.int8))
+    assert result.outputs.dtype == np.int8
+    assert result.kernel == "stub"
+    assert result.scratch_bytes == 64
+    assert weights.size <= result.constant_bytes <= weights.size + 16
+    assert 40 <= result.code_bytes <= 600
+    again = boards.run(board, folder, given, tmp_path / "work place")
+    assert (again.instructions_min, again.instructions) == (
+        result.instructions_min,
+        result.instructions,
+    )
+
+
+@every_board
+def test_instructions_and_stack(board: boards.Board, tmp_path: Path):
+    installed(board)
+    counts = []
+    for times in (1000, 2000, 4000, 400_000):
+        folder = model(tmp_path / f"{times}", model=RUN + LOOP.format(times=times))
+        result = boards.run(board, folder, windows(3), tmp_path / "work")
+        assert result.instructions_min == result.instructions
+        assert 400 <= result.stack_bytes <= 480
+        counts.append(result.instructions)
+    steps = np.diff(counts)
+    # Three nops and what the compiler needs to repeat them: one to three instructions. How a
+    # number is loaded may differ between the four models by an instruction.
+    per_round = round(steps[0] / 1000)
+    assert 4 <= per_round <= 6
+    assert np.abs(steps - per_round * np.array([1000, 2000, 396_000])).max() <= 1
+
+
+@every_board
+def test_a_model_without_instructions(board: boards.Board, tmp_path: Path):
+    installed(board)
+    result = boards.run(board, model(tmp_path / "model", model=EMPTY), windows(2), tmp_path)
+    assert (result.instructions, result.stack_bytes) == (1, 0)  # the return
+
+
+@every_board
+def test_a_fault_ends_the_run(board: boards.Board, tmp_path: Path):
+    installed(board)
+    undefined = "udf #0" if board.cross == "arm-none-eabi-" else "unimp"
+    text = f'{{{UNUSED} __asm__ volatile("{undefined}");}}'
+    with pytest.raises(UserError) as caught:
+        boards.run(board, model(tmp_path / "model", model=RUN + text), windows(1), tmp_path)
+    assert str(caught.value).startswith(f"{board.name}: fault 0x0000000")
+    assert "\n" not in str(caught.value)
+
+
+@every_board
+def test_a_stack_without_end_is_an_error(board: boards.Board, tmp_path: Path):
+    installed(board)
+    text = """
+#include "model.h"
+static volatile int more = 1;
+static int deep(volatile int *above)
+{
+    volatile int here[1000];
+    here[0] = *above + 1;
+    return more ? deep(here) + here[0] : 0;
+}
+void model_run(const int8_t input[MODEL_INPUTS], int8_t output[MODEL_OUTPUTS], void *scratch)
+{
+    volatile int first = input[0];
+    output[0] = (int8_t)deep(&first);
+    (void)scratch;
+}"""
+    folder = model(tmp_path / "model", model=text)
+    with pytest.raises(UserError) as caught:
+        boards.run(board, folder, windows(1), tmp_path, timeout_seconds=10)
+    assert "not built" not in str(caught.value)
+    assert "did not end" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_endless_model_is_stopped(m4: boards.Board, tmp_path: Path):
+    folder = model(tmp_path / "model", model=ENDLESS)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"^mps2-an386: the firmware did not end in 1 s$"):
+        boards.run(m4, folder, windows(1), tmp_path, timeout_seconds=1)
+    assert time.monotonic() - start < 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux' /proc")
+def test_ctrl_c_leaves_no_process(m4: boards.Board, tmp_path: Path):
+    folder = model(tmp_path / "model", model=ENDLESS)
+    code = (
+        "import sys, numpy as np\nfrom pathlib import Path\nfrom asd import boards\n"
+        f"boards.run(boards.named({m4.name!r}), Path(sys.argv[1]), "
+        f"np.zeros((1, {N_INPUTS}), np.int8), Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", code, str(folder), str(tmp_path)]
+    with subprocess.Popen(command, cwd=HERE, stderr=subprocess.DEVNULL) as python:
+        emulator = _wait_for_child(python.pid, "qemu")
+        python.send_signal(signal.SIGINT)
+        assert python.wait(20) != 0
+    assert not Path(f"/proc/{emulator}").exists()
+
+
+def _wait_for_child(pid: int, name: str) -> int:
+    for _ in range(300):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            command = Path(f"/proc/{child}/comm")
+            if command.is_file() and command.read_text().startswith(name):
+                return int(child)
+        time.sleep(0.1)
+    raise AssertionError(f"no {name} was started")
+
+
+TOO_LARGE = "static {kind} int8_t large[9000000]{value}; output[0] = large[input[0] & 127];"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (None, "undefined reference to `model_run'"),
+        ("output[0] = inputs[0];", r"not built: model.c:4:15: error: 'inputs' undeclared"),
+        ("output[0] = input[0];", "error: unused parameter 'scratch'"),
+        (TOO_LARGE.format(kind="const volatile", value=" = {1}") + UNUSED, "`FLASH' overflowed by"),
+        (TOO_LARGE.format(kind="volatile", value="") + UNUSED, "`RAM' overflowed by"),
+    ],
+)
+def test_a_build_error_is_one_line(
+    m4: boards.Board, tmp_path: Path, body: str | None, message: str
+):
+    files = {} if body is None else {"model": RUN + f"{{ {body} }}"}
+    with pytest.raises(UserError, match=message) as caught:
+        boards.run(m4, model(tmp_path / "model", **files), windows(1), tmp_path)
+    assert str(caught.value).startswith("mps2-an386: not built: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(4, N_INPUTS // 2), (3, N_INPUTS + 1)])
+def test_windows_of_another_size_are_refused(m4: boards.Board, tmp_path: Path, shape: tuple):
+    with pytest.raises(UserError, match="windows of"):
+        boards.run(m4, model(tmp_path / "model", model=EMPTY), np.zeros(shape, np.int8), tmp_path)
+
+
+@every_board
+@pytest.mark.parametrize("wrong", [np.zeros((0, 4), np.int8), np.zeros(4, np.int8), np.eye(3)])
+def test_wrong_arrays(board: boards.Board, wrong: np.ndarray, tmp_path: Path):
+    with pytest.raises(ValueError, match="int8"):
+        boards.run(board, tmp_path, wrong, tmp_path)
+
+
+@every_board
+def test_missing_tools_are_named(board: boards.Board, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    line = boards.missing(board)
+    for word in (board.name, "make", f"{board.cross}gcc", board.qemu[0], *board.packages):
+        assert word in line
+    assert "sudo apt install make" in line
+    assert "\n" not in line
+
+
+@every_board
+def test_a_missing_c_library_is_named(board: boards.Board, monkeypatch, tmp_path: Path):
+    for tool in ("make", f"{board.cross}gcc", board.qemu[0]):
+        (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep + "/bin")
+    line = boards.missing(board)
+    assert f"{board.name}: the C library of {board.cross}gcc not found; sudo apt install" in line
+    assert "install make" not in line
+
+
+def test_without_mcu(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(boards, "MCU", tmp_path / "mcu")
+    for board in boards.BOARDS:
+        assert f"{tmp_path / 'mcu'} is missing" in boards.missing(board)
+    monkeypatch.setattr(boards, "BOARDS", boards.read_boards(tmp_path / "mcu" / "boards"))
+    assert boards.BOARDS == ()
+    with pytest.raises(UserError, match="no such board; there is none, as .* is missing"):
+        boards.named("mps2-an386")
+
+
+@pytest.mark.skipif(not boards.BOARDS, reason="mcu/ is not there")
+def test_an_unknown_board_is_named():
+    with pytest.raises(UserError, match="^an386: no such board; there is mps2-an385, mps2-an386"):
+        boards.named("an386")
+
+
+def test_a_wrong_icount_is_noticed(m4: boards.Board, tmp_path: Path):
+    wrong = dataclasses.replace(m4, icount_shift=9)
+    with pytest.raises(UserError, match="the counter does not count instructions"):
+        boards.run(wrong, model(tmp_path / "model", model=EMPTY), windows(1), tmp_path)
+
+
+def test_make_serves_a_firmware_of_ones_own(m4: boards.Board, tmp_path: Path):
+    folder = model(tmp_path / "model", model=EMPTY)
+    main = tmp_path / "main.c"
+    main.write_text('#include "model.h"\nint main(void) { return MODEL_INPUTS - 30; }\n')
+    build = tmp_path / "build"
+    command = ["make", "-C", str(boards.MCU), f"BOARD={m4.name}", f"MODEL={folder}"]
+    subprocess.run([*command, f"MAIN={main} semihosting.c", f"BUILD={build}"], check=True)
+    emulator = [shutil.which(m4.qemu[0]), *m4.qemu[1:], "-display", "none", "-semihosting"]
+    done = subprocess.run([*emulator, "-kernel", str(build / "firmware.elf")], timeout=30)
+    assert done.returncode == 0
