@@ -5,4 +5,4 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 install "$venv/tests-requirements.txt" "$here/tests/requirements.txt" || exit 1
 cd "$here" || exit 1
 "$python" -m ruff check . && "$python" -m ruff format --check . || exit 1
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n auto --dist loadfile "$@"

@@ -23,7 +23,9 @@ from conftest import (
 
 import common
 import keras_model
-from asd import tflite
+from asd import boards, rungs, tflite
+
+NO_BOARDS = ("--boards", "none")
 
 
 def files(folder):
@@ -143,6 +145,68 @@ def test_verification_scores_every_variant(story):
     assert "PARITY KEPT in all 10 comparisons" in out
 
 
+def test_the_c_code_is_compared_where_it_can_run(story):
+    source = story / "model/model_ToyTest_c"
+    assert {"model.c", "model.h", "kernels.h"} <= set(files(source))
+    header, *rows = common.read_csv(story / "result/mcu.csv")
+    rows = [dict(zip(header, row, strict=True)) for row in rows]
+    ready = [row.name for row in boards.BOARDS if not boards.missing(row)]
+    here = ["host"] if rungs.compiler() else []
+    assert [row["board"] for row in rows] == here + ready
+    for row in rows:
+        assert row["windows"] == str(8 * 36)
+        assert (row["differing_bytes"], row["verdict"], row["rounding"]) == ("0", "pass", "single")
+        assert float(row["score_median"]) <= float(row["bar"])
+        if row["board"] != "host":
+            assert int(row["instructions"]) > 264_192 / 16
+            assert int(row["constant_bytes"]) > 264_192
+            assert int(row["stack_bytes"]) > 0
+
+
+def test_boards_are_chosen_by_name(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    command = ("03_tflite_test.py", "-d", "-c", folder / "test.yaml", "--boards")
+    assert_refused(capsys, "mps9: no such board; there is .*mps2-an386", *command, "mps9")
+    row = boards.named("mps2-an386")
+    if boards.missing(row):
+        assert_refused(capsys, "mps2-an386: .* not found; sudo apt install", *command, row.name)
+        return
+    assert call(*command, row.name, "--all-windows") == 0
+    rows = common.read_csv(folder / "result/mcu.csv")[1:]
+    assert [r[1] for r in rows] == ["host", "mps2-an386"]
+    assert {r[5] for r in rows} == {str(16 * 36)}
+
+
+def test_without_compiler_and_emulator_the_verdict_stands(story, tmp_path, capsys, monkeypatch):
+    folder = copy_of(story, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = folder / "test.yaml"
+    assert call("03_tflite_test.py", "-d", "-c", config) == 0
+    out = capsys.readouterr().out
+    assert "PARITY KEPT in all 10" in out
+    assert "not run: C on this machine: no C compiler; sudo apt install gcc" in out
+    assert out.count("sudo apt install") == 1 + len(boards.BOARDS)
+    assert len(common.read_csv(folder / "result/mcu.csv")) == 1
+    assert_refused(capsys, "mps2-an386: .* not found; sudo apt install", "03_tflite_test.py", "-d",
+                   "-c", config, "--boards", "mps2-an386")  # fmt: skip
+
+
+def test_c_code_that_gives_other_bytes_fails(story, tmp_path, capsys):
+    if rungs.compiler() is None:
+        pytest.skip("no C compiler: apt install gcc")
+    folder = copy_of(story, tmp_path)
+    weights = folder / "model/model_ToyTest_c/model_weights.h"
+    text = weights.read_text()
+    at = text.rindex("static const int32_t bias_9")
+    at = text.index("    ", at) + 4
+    weights.write_text(f"{text[:at]}1000 + {text[at:]}")
+    assert call("03_tflite_test.py", "-d", "-c", folder / "test.yaml", *NO_BOARDS) == 1
+    out = capsys.readouterr().out
+    assert "C CODE FAILS in 1 of 1 places" in out
+    assert "PARITY KEPT" in out
+    assert int(common.read_csv(folder / "result/mcu.csv")[1][6]) > 0
+
+
 def test_pictures_are_made(story):
     for name in ("result/roc_ToyTest.png", "result/histogram_ToyTest.png"):
         assert (story / name).read_bytes().startswith(b"\x89PNG")
@@ -196,7 +260,7 @@ def test_lost_parity_is_exit_status_1(story, tmp_path):
     folder = copy_of(story, tmp_path)
     bar = {"score_max": None, "score_median": 1e-9, "auc_drop": 0.005}
     config = write_config(folder, fit={"epochs": 12}, parity={"per_channel": bar})
-    done = run_script("03_tflite_test.py", "-d", "-c", config)
+    done = run_script("03_tflite_test.py", "-d", "-c", config, *NO_BOARDS)
     assert done.returncode == 1
     assert "PARITY LOST in 8 of 10" in done.stdout
     assert "median 1e-09" in done.stdout
@@ -209,7 +273,7 @@ def test_evaluation_data_gets_scores_only(story, tmp_path, capsys):
     for name in ("01_test.py", "02_convert.py", "03_tflite_test.py"):
         for path in (folder / "result").glob("*result.csv"):
             path.unlink()
-        assert call(name, "-e", "-c", config) == 0
+        assert call(name, "-e", "-c", config, *NO_BOARDS) == 0
     out = capsys.readouterr().out
     assert "no labels, so there is no AUC; scores only" in out
     assert len(common.read_csv(folder / "result/anomaly_score_ToyTest_id_05.csv")) == 3
@@ -226,7 +290,7 @@ def test_per_tensor_and_reference_fold(story, tmp_path, capsys):
     record = common.read_json(folder / "model/model_ToyTest_quant.tflite.json")
     assert record["weights"]["per_channel"] is False
     assert record["conversion"]["dense_weights"] == "per_tensor"
-    assert call("03_tflite_test.py", "-d", "-c", config) == 0
+    assert call("03_tflite_test.py", "-d", "-c", config, *NO_BOARDS) == 0
     header, *rows = common.read_csv(folder / "result/parity.csv")
     bars = {row[0]: row[header.index("bar")] for row in rows}
     assert bars[""] == "max 0.0001, AUC drop 0.001"
@@ -235,7 +299,7 @@ def test_per_tensor_and_reference_fold(story, tmp_path, capsys):
     config = write_config(folder, fit={"epochs": 12}, convert={"reference_fold": True})
     assert call("02_convert.py", "-d", "-c", config) == 0
     capsys.readouterr()
-    assert call("03_tflite_test.py", "-d", "-c", config) in (0, 1)
+    assert call("03_tflite_test.py", "-d", "-c", config, *NO_BOARDS) in (0, 1)
     assert "reference_fold: true: another function than the Keras model" in capsys.readouterr().out
 
 
@@ -300,7 +364,7 @@ def test_skipped_clips_are_in_no_result(data, capsys):
     config = data / "test.yaml"
     assert_refused(capsys, "truncated", "00_train.py", "-d", "-c", config)
     for name in SCRIPTS:
-        assert call(name, "-d", "-c", config, "--skip-bad-clips") == 0
+        assert call(name, "-d", "-c", config, "--skip-bad-clips", *NO_BOARDS) == 0
     skipped = {row[0] for row in common.read_csv(data / "result/skipped.csv")[1:]}
     assert skipped == {str(cut), str(holed)}
     for prefix in ("", "tflite_", "tflite_quant_fullint_micro_intio_"):
@@ -318,7 +382,7 @@ def test_a_test_folder_of_one_class_gets_scores_and_a_reason(data, capsys):
         path.unlink()
     config = data / "test.yaml"
     for name in SCRIPTS:
-        assert call(name, "-d", "-c", config) == 0
+        assert call(name, "-d", "-c", config, *NO_BOARDS) == 0
     assert "no anomalous test clip" in capsys.readouterr().out
     assert len(common.read_csv(data / "result/anomaly_score_ToyTest_id_01.csv")) == 4
     assert common.read_csv(data / "result/result.csv")[2:5] == [
