@@ -164,13 +164,16 @@ static inline int32_t asd_add(int32_t a, int32_t b)
 
 /* ---------------------------------------------------------------- plain: any layer, any target */
 
-#if ASD_KERNEL != ASD_MVE && !ASD_ALL_PACKED
-#if defined(__riscv) && defined(__GNUC__)
+/* Columns are unrolled by hand, eight at a time, as with one a loop an in-order core spends half its
+ * time counting; and kept in order, as gcc loads all of them first, for want of registers into
+ * memory again. */
+#if (defined(__riscv) || defined(__arm__)) && defined(__GNUC__)
 #define ASD_IN_ORDER __asm__ volatile("" ::: "memory");
 #else
 #define ASD_IN_ORDER
 #endif
 
+#if ASD_KERNEL != ASD_MVE && !ASD_ALL_PACKED
 /* weights: int8, row by row; bias: of the sum over weights * x */
 static void asd_plain(const asd_layer *layer, const int8_t *x, int8_t *y)
 {
@@ -179,8 +182,6 @@ static void asd_plain(const asd_layer *layer, const int8_t *x, int8_t *y)
     for (; row + 4 <= layer->outputs; row += 4, w += 3 * n) {
         const int8_t *p = x, *end = x + (n & ~7U), *w1 = w + n, *w2 = w1 + n, *w3 = w2 + n;
         int32_t a = 0, b = 0, c = 0, d = 0;
-/* Eight columns by hand, as with one a loop an in-order core spends half its time counting; and
- * one after the other, as gcc for RISC-V loads all of them first, into memory again. */
 #define ASD_COLUMN(i)    \
     a += w[i] * p[i];    \
     b += w1[i] * p[i];   \
@@ -234,12 +235,24 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
     for (row = 0; row < layer->outputs; row += 4) {
         int64_t p = -128 * (int64_t)sum, q = p;
         int32_t acc[4];
-        for (i = 0; i < n; i++) {
-            uint32_t word = *w++;
-            int32_t value = x[i];
-            p += (int64_t)(int32_t)(word & mask) * value;
-            q += (int64_t)(int32_t)(((word >> 16) | (word << 16)) & mask) * value;
+        const int8_t *v = x, *end = x + (n & ~7U);
+#define ASD_COLUMN(i)                                                    \
+    {                                                                    \
+        uint32_t word = w[i];                                            \
+        int32_t value = v[i];                                            \
+        p += (int64_t)(int32_t)(word & mask) * value;                    \
+        word = (word >> 16) | (word << 16);                              \
+        q += (int64_t)(int32_t)(word & mask) * value;                    \
+        ASD_IN_ORDER                                                     \
+    }
+        for (; v != end; v += 8, w += 8) {
+            ASD_COLUMN(0) ASD_COLUMN(1) ASD_COLUMN(2) ASD_COLUMN(3)
+            ASD_COLUMN(4) ASD_COLUMN(5) ASD_COLUMN(6) ASD_COLUMN(7)
         }
+        for (end = x + n; v != end; v++, w++) {
+            ASD_COLUMN(0)
+        }
+#undef ASD_COLUMN
         acc[0] = asd_low24(p);
         acc[3] = (int32_t)((p - acc[0]) >> 24);
         acc[2] = asd_low24(q);
