@@ -13,7 +13,7 @@ from networks import Dense, random_network
 from networks import tflite as network_file
 
 import common
-from asd import boards, codegen, rungs, tflite
+from asd import boards, codegen, layers, packing, rungs, tflite
 from common import UserError
 
 needs_cc = pytest.mark.skipif(rungs.compiler() is None, reason="no C compiler: apt install gcc")
@@ -31,11 +31,11 @@ def host(content, folder, rounding="single", flags=()):
     """The generated C as a function of int8 arrays."""
     codegen.write(content, folder, rounding)
     library = rungs.build_host(folder, folder, [*WARNINGS, *flags])
-    return rungs.host_runner(library, codegen.read(content).outputs)
+    return rungs.host_runner(library, layers.read(content).outputs)
 
 
 def inputs_of(content, n, seed=0):
-    width = codegen.read(content).inputs
+    width = layers.read(content).inputs
     x = np.random.default_rng(seed).integers(-128, 128, (n, width)).astype(np.int8)
     x[0], x[1] = -128, 127
     return x
@@ -268,7 +268,7 @@ def test_the_same_input_gives_the_same_text():
     content = small(5)
     assert codegen.generate(content) == codegen.generate(content)
     header = codegen.generate(content)["model.h"]
-    assert codegen.read(content).sha256 in header
+    assert layers.read(content).sha256 in header
     assert "LiteRT" in header
     assert "TFLite Micro" in codegen.generate(content, "double")["model.h"]
 
@@ -277,12 +277,12 @@ def test_the_range_proofs_fall_back(tmp_path):
     """Sums that may need more than the packed kernels have bits run through the plain one."""
     wide = Dense(np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32), [1e-4], False,
                  10.0, 0)  # fmt: skip
-    (layer,) = codegen.read(network_file([wide], 1.0, -128)).layers
-    assert codegen.pack_dsp(layer) is None
-    assert codegen.pack_mlal(layer) is None
+    (layer,) = layers.read(network_file([wide], 1.0, -128)).layers
+    assert packing.pack_dsp(layer) is None
+    assert packing.pack_mlal(layer) is None
     low = Dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, 1.0, 0)
-    (layer,) = codegen.read(network_file([low], 1.0, 0)).layers
-    assert codegen.pack_dsp(layer) is None
+    (layer,) = layers.read(network_file([low], 1.0, 0)).layers
+    assert packing.pack_dsp(layer) is None
     if rungs.compiler():
         content = network_file([wide, low.__class__(np.full((3, 4), 5, np.int8), None, [1e-2],
                                                     True, 1.0, 0)], 1.0, -128)  # fmt: skip
@@ -296,10 +296,10 @@ def refusals():
     """What cannot be generated, and what the message says of it."""
     import tensorflow as tf
 
-    def converted(*layers, int8_io=True):
+    def converted(*parts, int8_io=True):
         from keras import Sequential
 
-        model = Sequential(list(layers))
+        model = Sequential(list(parts))
         size = model.input_shape[1]
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -311,14 +311,15 @@ def refusals():
             converter.inference_input_type = converter.inference_output_type = tf.int8
         return converter.convert()
 
-    from keras import Input, layers
+    from keras import Input
+    from keras import layers as keras_layers
 
-    dense = [Input((40,)), layers.Dense(40)]
+    dense = [Input((40,)), keras_layers.Dense(40)]
     return [
         (b"", "not a TFLite file"),
         (b"\x00" * 4 + b"TFL3" + b"\xff" * 40, "not a readable TFLite file"),
-        (converted(*dense, layers.Softmax()), "operator 1, SOFTMAX: only chains of FULLY_CONN"),
-        (converted(*dense, layers.ReLU(max_value=6.0), layers.Dense(4)),
+        (converted(*dense, keras_layers.Softmax()), "operator 1, SOFTMAX: only chains of FULLY"),
+        (converted(*dense, keras_layers.ReLU(max_value=6.0), keras_layers.Dense(4)),
          "fused activation RELU6; RELU or none"),
         (converted(*dense, int8_io=False), "operator 0, QUANTIZE"),
     ]  # fmt: skip
@@ -330,7 +331,7 @@ def test_what_cannot_be_generated_is_named(capfd):
     keras_model.start_tensorflow(0)
     for content, expected in refusals():
         with pytest.raises(UserError, match=expected):
-            codegen.read(content)
+            layers.read(content)
     with pytest.raises(UserError, match="--name"):
         codegen.generate(small(), name="2nd")
 
