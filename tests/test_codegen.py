@@ -4,7 +4,6 @@ import ctypes
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,6 +135,8 @@ def test_double_rounding_equals_tflite_micro(tmp_path):
 
 def board(name):
     """A board, or a skip that says how to install it."""
+    if not boards.BOARDS:
+        pytest.skip("mcu/ is not there")
     row = boards.named(name)
     if reason := boards.missing(row):
         pytest.skip(reason)
@@ -409,8 +410,3 @@ def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
         assert ran.scratch_bytes <= 1536
         if kind == "published" and name == "mps2-an386":
             assert ran.code_bytes + ran.constant_bytes <= 273_500
-
-
-def test_the_generator_needs_no_board():
-    """The folder mcu/ can be removed: nothing of the generator lies in it."""
-    assert not any("mcu" in str(path) for path in Path(codegen.KERNELS).parts)

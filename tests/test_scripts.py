@@ -166,7 +166,9 @@ def test_the_c_code_is_compared_where_it_can_run(story):
 def test_boards_are_chosen_by_name(story, tmp_path, capsys):
     folder = copy_of(story, tmp_path)
     command = ("03_tflite_test.py", "-d", "-c", folder / "test.yaml", "--boards")
-    assert_refused(capsys, "mps9: no such board; there is .*mps2-an386", *command, "mps9")
+    assert_refused(capsys, "mps9: no such board; there is", *command, "mps9")
+    if not boards.BOARDS:
+        return
     row = boards.named("mps2-an386")
     if boards.missing(row):
         assert_refused(capsys, "mps2-an386: .* not found; sudo apt install", *command, row.name)
@@ -187,8 +189,9 @@ def test_without_compiler_and_emulator_the_verdict_stands(story, tmp_path, capsy
     assert "not run: C on this machine: no C compiler; sudo apt install gcc" in out
     assert out.count("sudo apt install") == 1 + len(boards.BOARDS)
     assert len(common.read_csv(folder / "result/mcu.csv")) == 1
-    assert_refused(capsys, "mps2-an386: .* not found; sudo apt install", "03_tflite_test.py", "-d",
-                   "-c", config, "--boards", "mps2-an386")  # fmt: skip
+    for row in boards.BOARDS:
+        assert_refused(capsys, f"{row.name}: .* not found; sudo apt install", "03_tflite_test.py",
+                       "-d", "-c", config, "--boards", row.name)  # fmt: skip
 
 
 def test_c_code_that_gives_other_bytes_fails(story, tmp_path, capsys):
