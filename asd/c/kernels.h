@@ -325,13 +325,16 @@ typedef struct {
     const uint32_t *ends[2]; /* of x: of its whole 64 columns, and of all */
 } asd_dsp_state;
 
-void asd_dsp_layer(asd_dsp_state *state);
-__asm__(
-    ".pushsection .text.asd_dsp_layer,\"ax\",%progbits\n"
-    ".syntax unified\n"
-    ".thumb\n"
-    ".align 2\n"
-    ".type asd_dsp_layer, %function\n"
+/* Not known to the compiler as what it is: it would reckon with registers that are not used. */
+#if defined(__clang__)
+#define ASD_ASSEMBLY __attribute__((naked, noinline))
+#else
+#define ASD_ASSEMBLY __attribute__((naked, noinline, noipa))
+#endif
+
+ASD_ASSEMBLY static void asd_dsp_layer(__attribute__((unused)) asd_dsp_state *state)
+{
+    __asm__ volatile(
     /* Two words of x, \\a and \\x, with a word of each of four rows: 16 multiply-accumulates. */
     ".macro asd_columns4 a, x\n"
     "  ldmia r0!, {r8-r11}\n"
@@ -353,8 +356,6 @@ __asm__(
     "  asd_columns4 r2, r3\n"
     "  asd_columns4 r12, lr\n"
     ".endm\n"
-    ".thumb_func\n"
-    "asd_dsp_layer:\n"
     "  push {r0, r4-r11, lr}\n"
     "  mov r2, r0\n"
     "  ldrd r4, r5, [r0, #32]\n" /* ends */
@@ -397,22 +398,33 @@ __asm__(
     "6:\n"
     "  add sp, sp, #12\n"
     "  pop {r4-r11, pc}\n"
-    ".size asd_dsp_layer, .-asd_dsp_layer\n"
     ".purgem asd_columns4\n"
-    ".purgem asd_columns8\n"
-    ".popsection\n");
+    ".purgem asd_columns8\n");
+}
 
-/* x, rounded up to 8 columns with anything, to A and X in turn. */
-static uint32_t *asd_expand(const int8_t *x, uint32_t n, uint32_t *expanded)
+/* Four values of x to A and X. */
+static inline void asd_expand4(uint32_t word, uint32_t *expanded)
+{
+    uint32_t odd = (word >> 8) | (word << 24);
+    odd = (uint32_t)__ssub16(__sxtb16((int8x4_t)odd), 0x007F007F);
+    expanded[0] = odd;
+    expanded[1] = (uint32_t)__ssub16((int16x2_t)((word << 8) & 0xFF00FF00), (int16x2_t)odd);
+}
+
+/* n values of x, then zeros up to `columns`; returns the end. */
+static uint32_t *asd_expand(const int8_t *x, uint32_t n, uint32_t columns, uint32_t *expanded)
 {
     uint32_t i, word;
-    for (i = 0; i < n; i += 4) {
-        uint32_t odd;
+    for (i = 0; i + 4 <= n; i += 4, expanded += 2) {
         memcpy(&word, x + i, sizeof word);
-        odd = (word >> 8) | (word << 24);
-        odd = (uint32_t)__ssub16(__sxtb16((int8x4_t)odd), 0x007F007F);
-        *expanded++ = odd;
-        *expanded++ = (uint32_t)__ssub16((int16x2_t)((word << 8) & 0xFF00FF00), (int16x2_t)odd);
+        asd_expand4(word, expanded);
+    }
+    for (; i < columns; i += 4, expanded += 2) {
+        word = 0;
+        if (i < n) {
+            memcpy(&word, x + i, n - i);
+        }
+        asd_expand4(word, expanded);
     }
     return expanded;
 }
@@ -425,7 +437,7 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
     state.x = expanded;
     state.w = (const uint32_t *)layer->weights;
     state.ends[0] = expanded + (columns & ~63U) / 2;
-    state.ends[1] = asd_expand(x, columns, expanded);
+    state.ends[1] = asd_expand(x, layer->inputs, columns, expanded);
 #if ASD_DOUBLE_ROUNDING
     for (; row < layer->outputs; row += 4) {
         int32_t acc[4];
