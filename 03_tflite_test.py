@@ -29,14 +29,14 @@ def ladder(cfg, machine_type, path, store):
         yield variant, conversion, report.Scored(machine_type, store.clips, scores)
 
 
-def c_ladder(cfg, args, keras, store, bar, ready):
+def c_ladder(cfg, args, keras, store, bar, ready, failures):
     """What the C of a machine type's model costs on this machine and on boards."""
     chosen = rungs.sample(len(store), cfg.parity.board_clips, args.all_windows)
     every = list(store)
     clips = [every[i] for i in chosen]
     model = cfg.models / f"model_{keras.machine_type}{rungs.VARIANT}.tflite"
     n = cfg.feature.frames
-    return rungs.climb(model, keras.at(chosen), clips, n, bar.score_median, ready)
+    return rungs.climb(model, keras.at(chosen), clips, n, bar.score_median, ready, failures)
 
 
 def main(argv=None):
@@ -48,7 +48,7 @@ def main(argv=None):
     common.check_writable(cfg.results)
     ready, missing = rungs.available(args)
 
-    rows, costs, tables = [], [], {variant.suffix: [] for variant in tflite.VARIANTS}
+    rows, costs, failures, tables = [], [], [], {variant.suffix: [] for variant in tflite.VARIANTS}
     for path, clip_set in zip(models, clip_sets, strict=True):
         store = frames.load(cfg, args, clip_set)
         name = clip_set.machine_type
@@ -61,7 +61,7 @@ def main(argv=None):
             rows += parity.compare_ids(variant.suffix, keras, scored, bar, cfg.parity.chance_p)
             if args.mode == "dev":
                 tables[variant.suffix].append(report.evaluate(scored, cfg.max_fpr))
-        costs += c_ladder(cfg, args, keras, store, bar, ready)
+        costs += c_ladder(cfg, args, keras, store, bar, ready, failures)
     for suffix, of_variant in tables.items():
         if of_variant:
             report.write_result(cfg.results / f"tflite{suffix}_{cfg.result_file}", of_variant)
@@ -71,7 +71,7 @@ def main(argv=None):
         print("reference_fold: true: another function than the Keras model, by its configuration")
     titles = {variant.suffix: variant.title for variant in tflite.VARIANTS}
     lost = parity.show(rows, titles, cfg.results)
-    return rungs.show(costs, missing, cfg.results) or lost
+    return rungs.show(costs, missing, failures, cfg.results) or lost
 
 
 if __name__ == "__main__":

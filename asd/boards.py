@@ -33,6 +33,7 @@ class Board:
     cross: str  # prefix of the compiler's tools
     cpu_flags: tuple[str, ...]  # of the compiler
     icount_shift: int  # an instruction takes 2^icount_shift ns of the emulated time
+    uart: str | None  # its address; None where firmware cannot speak to the host by one
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def _read_row(path: Path) -> Board:
         cross=row["CROSS"],
         cpu_flags=tuple(row["CPUFLAGS"].split()),
         icount_shift=int(row["ICOUNT_SHIFT"]),
+        uart=row.get("UART"),
     )
 
 
@@ -128,7 +130,7 @@ def run(
         raise ValueError(f"windows of shape {windows.shape}, {windows.dtype}; (n, inputs) int8")
     folder = work / board.name
     folder.mkdir(parents=True, exist_ok=True)
-    firmware = _build(board, model_folder, folder)
+    firmware = build(board, model_folder, folder)
     windows.tofile(folder / "input.bin")
     timeout = timeout_seconds or TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_WINDOW * len(windows)
     _emulate(board, folder, firmware, timeout)
@@ -153,15 +155,43 @@ def run(
     )
 
 
-def _build(board: Board, model_folder: Path, folder: Path) -> Path:
-    """Make the firmware; its path below `folder`."""
+def build(
+    board: Board,
+    model_folder: Path,
+    folder: Path,
+    main: Sequence[Path] = (),
+    defines: Sequence[str] = (),
+) -> Path:
+    """Make the test firmware, or another one, around a generated model.
+
+    Parameters
+    ----------
+    board : one for which nothing is `missing`
+    model_folder : holds model.h and the .c files
+    folder : an existing one, to build in
+    main : C files of one folder, in place of those of the test firmware
+    defines : options of the preprocessor for them, as -DNAME=1
+
+    Returns
+    -------
+    the firmware's path below `folder`
+
+    Raises
+    ------
+    UserError : it cannot be built.
+    """
     # Make cannot read paths with spaces: it sees names of `folder` only.
-    for name, target in (("mcu", MCU), ("model", model_folder)):
+    links = {"mcu": MCU, "model": model_folder} | ({"main": main[0].parent} if main else {})
+    for name, target in links.items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.resolve(), target_is_directory=True)
     # Always anew: the model may be another than the last time, with older files.
     command = ["make", "--always-make", f"--jobs={os.cpu_count()}", "-f", "mcu/Makefile"]
-    done = _call([*command, f"BOARD={board.name}", "MODEL=model", "BUILD=build"], folder)
+    command += [f"BOARD={board.name}", "MODEL=model", "BUILD=build"]
+    if main:
+        files = [*(f"main/{path.name}" for path in main), "mcu/semihosting.c"]
+        command += [f"MAIN={' '.join(files)}"]
+    done = _call([*command, f"DEFINES={' '.join(defines)}"], folder)
     if done.returncode:
         raise UserError(f"{board.name}: not built: {_first_error(done.stdout)}")
     return Path("build", "firmware.elf")

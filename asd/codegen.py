@@ -22,6 +22,7 @@ import common
 from asd import layers, packing
 from common import UserError
 
+RESERVED = "(asd|kernels.*|string|stdint|stddef|float|math|limits|arm_acle|arm_mve)$|asd_"
 KERNELS = Path(__file__).resolve().parent / "c"
 
 
@@ -42,8 +43,11 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
     ------
     UserError : see `layers.read`; or a name that C cannot have.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise UserError(f"--name {name}: lower-case letters, digits and _ make a name in C")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or re.match(RESERVED, name):
+        raise UserError(
+            f"--name {name}: a name in C of lower-case letters, digits and _, which is not one of "
+            "the kernels' or of a standard header"
+        )
     network = layers.read(content)
     return {
         f"{name}.h": _header(network, rounding, name),

@@ -13,6 +13,7 @@ from asd.tflite import names_of
 from common import UserError
 
 INT8 = (-128, 127)
+MAX_SCALE = 256
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,11 @@ class Layer:
 def _multiplier(factor: float) -> tuple[int, int]:
     fraction, exponent = math.frexp(factor)
     q = round(fraction * 2**31)
-    return (q // 2, exponent + 1) if q == 2**31 else (q, exponent)
+    if q == 2**31:
+        q, exponent = q // 2, exponent + 1
+    if exponent < -31:  # every acc becomes 0
+        return 0, 0
+    return (2**31 - 1, 30) if exponent > 30 else (q, exponent)
 
 
 @dataclass(frozen=True)
@@ -104,22 +109,33 @@ def read(content: bytes) -> Network:
         graph = model.subgraphs[0]
     except Exception as error:  # the reader raises whatever damaged offsets lead it to
         raise UserError(f"not a readable TFLite file ({type(error).__name__})") from error
-    layers = []
+    if len(model.subgraphs) != 1 or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise UserError("not one graph from one input to one output")
+    layers: list[Layer] = []
     current = graph.inputs[0]
     for index, op in enumerate(graph.operators):
         code = model.operatorCodes[op.opcodeIndex]
         kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-        name = names_of(schema.BuiltinOperator)[kind]
-        where = f"operator {index}, {name}"
+        where = f"operator {index}, {names_of(schema.BuiltinOperator)[kind]}"
         if kind != schema.BuiltinOperator.FULLY_CONNECTED:
             raise UserError(f"{where}: only chains of FULLY_CONNECTED are supported")
         if op.inputs[0] != current:
             raise UserError(
                 f"{where}: its input is not the output before; only chains are supported"
             )
-        layers.append(_layer(model, graph, op, where, schema))
+        try:
+            layers.append(_layer(model, graph, op, where, schema))
+        except (
+            AttributeError,
+            IndexError,
+            KeyError,
+            OverflowError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise UserError(f"{where}: incomplete or malformed ({error})") from error
         current = op.outputs[0]
-    if not layers or list(graph.outputs) != [current] or len(graph.inputs) != 1:
+    if not layers or graph.outputs[0] != current:
         raise UserError("not a chain of operators from one input to one output")
     return Network(tuple(layers), hashlib.sha256(content).hexdigest())
 
@@ -148,19 +164,41 @@ def _layer(model: Any, graph: Any, op: Any, where: str, schema: Any) -> Layer:
     n_outputs, n_inputs = (int(n) for n in weights.shape)
     if n_inputs > 65535 or n_outputs > 65535:
         raise UserError(f"{where}: {n_outputs} x {n_inputs} weights; at most 65535 a side")
-    values = np.frombuffer(bytes(data), np.int8).reshape(n_outputs, n_inputs)
-    zeros = np.zeros(n_outputs, np.int32)
+    for name, tensor, size in (("input", source, n_inputs), ("output", target, n_outputs)):
+        shape = [int(n) for n in tensor.shape]
+        if math.prod(shape) != size:
+            raise UserError(f"{where}: its {name} has shape {shape}, not [1, {size}]")
+        zero_point = int(tensor.quantization.zeroPoint[0])
+        if not INT8[0] <= zero_point <= INT8[1]:
+            raise UserError(f"{where}: its {name} has the zero point {zero_point}, not int8")
+    if op.builtinOptions.weightsFormat != 0 or weights.sparsity is not None:
+        raise UserError(f"{where}: shuffled or sparse weights; plain ones are supported")
+    scales = np.asarray(weights.quantization.scale, np.float32)
+    if len(scales) not in (1, n_outputs) or weights.quantization.quantizedDimension != 0:
+        raise UserError(f"{where}: {len(scales)} weight scales for {n_outputs} outputs")
     if any(weights.quantization.zeroPoint):
         raise UserError(f"{where}: weights with a zero point; symmetric weights are supported")
-    return Layer(
-        weights=values,
-        bias=zeros
-        if bias is None
-        else np.frombuffer(bytes(model.buffers[bias.buffer].data), "<i4"),
+    layer = Layer(
+        weights=np.frombuffer(bytes(data), np.int8).reshape(n_outputs, n_inputs),
+        bias=_bias(model, bias, n_outputs),
         input_zero_point=int(source.quantization.zeroPoint[0]),
         zero_point=int(target.quantization.zeroPoint[0]),
         relu=activation == functions.RELU,
         input_scale=np.float32(source.quantization.scale[0]),
         output_scale=np.float32(target.quantization.scale[0]),
-        weight_scales=np.asarray(weights.quantization.scale, np.float32),
+        weight_scales=scales,
     )
+    with np.errstate(all="ignore"):
+        factors = layer.scales
+    # XNNPACK takes factors below 256, and so does this; none is zero, negative or not a number.
+    if not ((factors > 0) & (factors < MAX_SCALE)).all():
+        raise UserError(f"{where}: a factor of {factors.max():g} from sums to outputs; it must be "
+                        f"above 0 and below {MAX_SCALE}")  # fmt: skip
+    return layer
+
+
+def _bias(model: Any, bias: Any, n_outputs: int) -> np.ndarray:
+    """The bias of a layer, zeros where it has none, (n_outputs,) int32."""
+    if bias is None:
+        return np.zeros(n_outputs, np.int32)
+    return np.frombuffer(bytes(model.buffers[bias.buffer].data), "<i4").reshape(n_outputs)

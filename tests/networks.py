@@ -84,9 +84,11 @@ def tflite(layers: Sequence[Dense], input_scale: float, input_zero_point: int) -
 def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> bytes:
     """A chain whose widths, depth, scales and zero points are drawn, extremes among them."""
     rng = np.random.default_rng(seed)
-    depth = int(rng.integers(1, max_depth + 1))
+    depth = int(rng.integers(1, max_depth + 1)) if seed % 4 else 1
     largest = max_width if depth < 4 else 150  # so that a hundred networks take seconds
     widths = [int(w) for w in np.exp(rng.uniform(0, np.log(largest + 0.99), depth + 1))]
+    if seed % 8 == 4:
+        widths[-1] = min(8 * (1 + seed // 8 % 4), max_width)  # whole blocks of rows
     per_channel = bool(rng.integers(2))
 
     def zero_point():
@@ -97,7 +99,8 @@ def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> byte
     scale, layers = input_scale, []
     for n_inputs, n_outputs in itertools.pairwise(widths):
         spread = rng.choice([3, 30, 127])
-        weights = np.clip(rng.normal(0, spread, (n_outputs, n_inputs)).round(), -127, 127)
+        least = rng.choice([-127, -127, -128])  # converters stop at -127, files need not
+        weights = np.clip(rng.normal(0, spread, (n_outputs, n_inputs)).round(), least, 127)
         count = n_outputs if per_channel else 1
         weight_scales = np.float32(10.0 ** rng.uniform(-4, -1, count))
         # The output's scale follows from the size of the sums; a third of the layers saturates,
@@ -105,7 +108,9 @@ def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> byte
         size = np.sqrt(n_inputs) * spread * 60 * np.median(weight_scales) * scale
         out_scale = float(np.float32(size / 60 * rng.choice([0.1, 1, 10])))
         after = zero_point()
-        bias = rng.normal(0, 3000, n_outputs).astype(np.int32) if rng.random() < 0.8 else None
+        largest_bias = rng.choice([3000, 3000, 2**22, 2**27])
+        bias = rng.normal(0, largest_bias, n_outputs).astype(np.int32)
+        bias = bias if rng.random() < 0.8 else None
         layers.append(
             Dense(weights.astype(np.int8), bias, weight_scales, bool(rng.integers(2)), out_scale,
                   after)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import flatbuffers
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -333,8 +334,99 @@ def test_what_cannot_be_generated_is_named(capfd):
     for content, expected in refusals():
         with pytest.raises(UserError, match=expected):
             layers.read(content)
-    with pytest.raises(UserError, match="--name"):
-        codegen.generate(small(), name="2nd")
+    for name in ("2nd", "asd", "asd_model", "kernels", "kernels_select", "string"):
+        with pytest.raises(UserError, match="--name"):
+            codegen.generate(small(), name=name)
+
+
+def malformed():
+    """Files that LiteRT reads otherwise, or not at all; and what the message says of each."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    def changed(change):
+        content = random_network(0, max_width=8)
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        change(model, model.subgraphs[0])
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def tensor(name, value, position, *path):
+        def change(model, graph):
+            op = graph.operators[0]
+            target = graph.tensors[{"in": op.inputs[0], "w": op.inputs[1], "out": op.outputs[0]}[
+                position]]  # fmt: skip
+            for part in path:
+                target = getattr(target, part)
+            setattr(target, name, value)
+
+        return change
+
+    def two_graphs(model, graph):
+        model.subgraphs.append(graph)
+
+    def no_options(model, graph):
+        graph.operators[0].builtinOptions = None
+
+    def shuffled(model, graph):
+        graph.operators[0].builtinOptions.weightsFormat = 1
+
+    q = "quantization"
+    return [
+        (changed(two_graphs), "not one graph"),
+        (changed(no_options), "operator 0, FULLY_CONNECTED: incomplete or malformed"),
+        (changed(shuffled), "shuffled or sparse"),
+        (changed(tensor("shape", [4, 8], "in")), r"its input has shape \[4, 8\]"),
+        (changed(tensor("shape", [1, 9999], "out")), r"its output has shape"),
+        (changed(tensor(q, None, "w")), "incomplete or malformed"),
+        (changed(tensor("zeroPoint", [200], "out", q)), "zero point 200"),
+        (changed(tensor("scale", [0.0], "in", q)), "a factor of 0"),
+        (changed(tensor("scale", [1e9], "in", q)), "below 256"),
+        (changed(tensor("scale", [float("nan")], "in", q)), "a factor of nan"),
+        (changed(tensor("scale", [0.1] * 77, "w", q)), "77 weight scales"),
+        (changed(tensor("shape", [3], "w")), "incomplete or malformed"),
+    ]
+
+
+def test_malformed_files_are_refused():
+    for content, expected in malformed():
+        with pytest.raises(UserError, match=expected):
+            layers.read(content)
+
+
+@needs_cc
+@pytest.mark.parametrize("factor", [2.0**-45, 2.0**-33, 2.0**-32, 2.0**-31, 100.0])
+def test_double_rounding_of_extreme_factors_is_defined(tmp_path, factor):
+    layer = Dense(np.full((4, 3), 100, np.int8), None, [factor], False, 1.0, 5)
+    content = network_file([layer], 1.0, 0)
+    sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"]
+    x = inputs_of(content, 20)
+    outputs = host(content, tmp_path, "double", sanitize)(x)
+    sums = 100 * x.astype(np.int64).sum(axis=1)
+    expected = np.clip(np.round(sums * factor) + 5, -128, 127)
+    np.testing.assert_allclose(outputs, np.repeat(expected[:, None], 4, 1), atol=1)
+
+
+@pytest.mark.parametrize("flags", [["-flto"], ["-flto", "-flto-partition=max"], ["-Os"], ["-O3"]])
+def test_two_models_link_into_one_firmware(tmp_path, flags):
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("no Arm compiler: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
+    cpu = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+    for seed, name in ((4, "first"), (5, "second")):
+        codegen.write(small(seed), tmp_path, name=name)
+    (tmp_path / "main.c").write_text(
+        """
+        #include "first.h"
+        #include "second.h"
+        static int8_t a[4096], b[4096];
+        static uint64_t scratch[4096];
+        int main(void) { first_run(a, b, scratch); second_run(b, a, scratch); return a[0]; }
+        """
+    )
+    command = ["arm-none-eabi-gcc", *cpu, "-O2", *flags, *WARNINGS, "--specs=nosys.specs"]
+    done = subprocess.run([*command, "main.c", "first.c", "second.c", "-o", "two.elf"],
+                          cwd=tmp_path, capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_command_line(tmp_path):

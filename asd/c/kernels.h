@@ -22,7 +22,6 @@
 #ifndef ASD_KERNELS_H
 #define ASD_KERNELS_H
 
-#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -179,7 +178,7 @@ static void asd_plain(const asd_layer *layer, const int8_t *x, int8_t *y)
 {
     const int8_t *w = (const int8_t *)layer->weights;
     uint32_t n = layer->inputs, row = 0, j;
-    for (; row + 4 <= layer->outputs; row += 4, w += 3 * n) {
+    for (; row < (layer->outputs & ~3U); row += 4, w += 3 * n) {
         const int8_t *p = x, *end = x + (n & ~7U), *w1 = w + n, *w2 = w1 + n, *w3 = w2 + n;
         int32_t a = 0, b = 0, c = 0, d = 0;
 #define ASD_COLUMN(i)    \

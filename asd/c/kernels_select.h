@@ -13,7 +13,7 @@
 #elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__ARM_FP) && \
     (__ARM_FP & 4) && !defined(__ARM_BIG_ENDIAN)
 #define ASD_KERNEL ASD_DSP
-#elif defined(__ARM_ARCH) && __ARM_ARCH >= 7 && defined(__arm__)
+#elif defined(__arm__) && defined(__thumb2__)
 #define ASD_KERNEL ASD_MLAL
 #else
 #define ASD_KERNEL ASD_PLAIN

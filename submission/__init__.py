@@ -1,0 +1,1 @@
+"""An MLPerf Tiny anomaly-detection submission: evaluation set, device, runner, tree."""

@@ -1,0 +1,173 @@
+"""What is submitted: the YAML file, the quantisation of the model, and the systems file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+import common
+from common import Name, Section, UserError
+from submission.rules import REHEARSAL
+
+# SHA-256 of the benchmark's trained_models: the closed division's weights, and the int8 file.
+PUBLISHED = {
+    "651a62de1b7facd68d1269373992a2d09ffd28e6a816935d4834fcc558bde512": "ad01.h5",
+    "87cf24194ef93d1d9b11a591d805526b98008e351655d29883c825c9c106ba24": "ad01_int8.tflite",
+}
+
+
+class System(Section):
+    """What `systems/<system>.json` says."""
+
+    board: Name
+    processor: Name
+    frequency: Name
+    memory: Name
+    accelerator: str
+    accelerator_frequency: str
+    accelerator_memory: str
+    hardware_notes: str
+    operating_system: str
+    framework: Name
+    libraries: str
+    compilers: Name
+    model_compiler: str
+    software_notes: str
+    training_notes: str
+
+
+class Submission(Section):
+    """The YAML file."""
+
+    division: Literal["closed", "open"]
+    organisation: Name
+    system: Name
+    implementation: Name
+    status: Literal["available", "preview", "rdi"]
+    rehearsal: bool
+    describe: System
+    model: Name  # the TFLite file
+    code: Name  # folder
+    accuracy: Name  # session folder
+    performance: Name
+    energy: Name | None
+
+    def __post_init__(self) -> None:
+        for key in ("organisation", "system", "implementation"):
+            if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", getattr(self, key)):
+                raise ValueError(f"{key} is a folder's name: letters, digits, . _ + - only")
+
+    @property
+    def folder(self) -> str:
+        """The system's name in the tree."""
+        return f"{self.system}-{REHEARSAL.lower()}" if self.rehearsal else self.system
+
+
+def load(path: Path) -> Submission:
+    """Read the YAML file.
+
+    Raises
+    ------
+    UserError : it is missing, not YAML, or a key is unknown, missing or ill-typed.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return msgspec.convert(values, Submission)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: {_plain(str(error))}") from error
+
+
+def _plain(message: str) -> str:
+    """The validation library's message with the key first."""
+    message, _, where = message.replace("`", "").partition(" - at $")
+    prefix = f"{where.strip('.')}." if where else ""
+    if unknown := re.fullmatch(r"Object contains unknown field (.+)", message):
+        known = [
+            field.name for kind in (Submission, System) for field in msgspec.structs.fields(kind)
+        ]
+        near = difflib.get_close_matches(unknown[1], known, 1, cutoff=0.0)[0]
+        return f"unknown key {prefix}{unknown[1]}; did you mean {near}?"
+    if missing := re.fullmatch(r"Object missing required field (.+)", message):
+        return f"key {prefix}{missing[1]} is missing"
+    return f"key {where.strip('.')}: {message}" if where else message
+
+
+def quantisation(submission: Submission) -> dict[str, Any]:
+    """How the weights were quantised, from the TFLite file and the record beside it.
+
+    Raises
+    ------
+    UserError : the record is missing or of another file; or, in the closed division, the weights
+        are not the published ones.
+    """
+    path = Path(submission.model)
+    record_path = path.with_name(f"{path.name}.json")
+    if not path.is_file():
+        raise UserError(f"{path}: no such TFLite file")
+    sha256 = common.file_hash(path)
+    if sha256 in PUBLISHED:
+        return {"model": path.name, "sha256": sha256, "source": {"model": PUBLISHED[sha256]}}
+    if not record_path.is_file():
+        raise UserError(f"{record_path}: missing; 02_convert.py writes it beside the TFLite file")
+    record = common.read_json(record_path)
+    recorded, source = common.read_keys(record_path, "sha256", "source.sha256")
+    if recorded != sha256:
+        raise UserError(f"{record_path}: is of another TFLite file; run 02_convert.py again")
+    if submission.division == "closed" and source not in PUBLISHED:
+        raise UserError(
+            f"{path}: made from other weights than the published ad01.h5 (source SHA-256 "
+            f"{source[:16]}...); a model of your own belongs to the open division"
+        )
+    keys = ("variant", "title", "source", "sha256", "weights", "conversion", "calibration")
+    return {"model": path.name} | {key: record[key] for key in keys if key in record}
+
+
+def quantisation_words(facts: dict[str, Any]) -> str:
+    """The systems file's `Quantization Method`."""
+    if "conversion" not in facts:
+        return f"the published {facts['source']['model']}, post-training int8, per-tensor weights"
+    per = "per-channel" if facts["conversion"]["dense_weights"] == "per_channel" else "per-tensor"
+    equal = ""
+    if per == "per-tensor" and facts["conversion"]["equalise"]:
+        equal = " after cross-layer equalisation"
+    count = (facts.get("calibration") or {}).get("windows", 0)
+    return (
+        f"post-training int8 of {facts['source']['model']}, {per} weights{equal}, batch norm "
+        f"folded, calibrated on {count} windows of training clips"
+    )
+
+
+def system_json(submission: Submission, quantised: str) -> dict[str, str]:
+    """`systems/<system>.json`."""
+    about = submission.describe
+    mark = f"{REHEARSAL}, emulated, not a result. " if submission.rehearsal else ""
+    return {
+        "Submitter": submission.organisation,
+        "Division": submission.division,
+        "Status": submission.status,
+        "Board Name": f"{mark}{about.board}",
+        "Processor(s) Name": about.processor,
+        "Processor(s) Frequencies": about.frequency,
+        "Processor memory type and capacity": about.memory,
+        "Accelerator": about.accelerator,
+        "Accelerator(s) Frequencies": about.accelerator_frequency,
+        "Accelerator memory type and capacity": about.accelerator_memory,
+        "Hardware Notes": f"{mark}{about.hardware_notes}".strip(),
+        "Operating System": about.operating_system,
+        "Inference Framework": about.framework,
+        "Software Libraries": about.libraries,
+        "ML Model Compiler(s)": about.model_compiler,
+        "General Compiler(s)": about.compilers,
+        "Software Notes": about.software_notes,
+        "Quantization Method": quantised,
+        "Training and Quantization Notes": about.training_notes,
+    }

@@ -1,0 +1,245 @@
+"""The host's side of the benchmark's serial protocol: a port, and the device behind it.
+
+A port is a serial port or pseudo-terminal by its name, or `tcp:host:port`. Commands end with
+`%`; answers are lines that end with `m-ready`.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import time
+from dataclasses import dataclass
+
+from common import UserError
+
+BAUD = 921_600  # of performance and accuracy mode
+ANSWER_SECONDS, INFER_SECONDS = 5.0, 30.0  # the official runner's patience for a line
+PROBE_SECONDS = 2.0  # of that patience, for asking a silent device whether it is there
+QUIET_SECONDS = 0.2  # a device that says nothing for so long has said all
+BYTES_PER_COMMAND = 31  # of a window; 80 characters are the device's limit
+TRIES = 3
+
+
+class Lost(Exception):
+    """An answer is not what it must be, as after a lost byte, though the device is there."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `infer` gave."""
+
+    score: float  # mean squared error of the window, dB^2, as printed
+    start_us: int
+    end_us: int
+
+
+class SerialPort:
+    """A serial port or pseudo-terminal."""
+
+    def __init__(self, name: str, baud: int, write_seconds: float) -> None:
+        import serial
+
+        self.name = name
+        self._port = serial.Serial(name, baud, timeout=0.05, write_timeout=write_seconds)
+
+    def read(self) -> bytes:
+        """What is there; b"" after a twentieth of a second of silence."""
+        return self._port.read(self._port.in_waiting or 1)
+
+    def write(self, content: bytes) -> None:
+        """Send all of it."""
+        self._port.write(content)
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
+
+
+class TcpPort:
+    """A TCP connection, `tcp:host:port`."""
+
+    def __init__(self, name: str, write_seconds: float) -> None:
+        self.name = name
+        match = re.fullmatch(r"(?:tcp:|socket://)(.+):(\d{1,5})", name)
+        if not match or int(match[2]) > 65535:
+            raise UserError(f"{name}: not tcp:host:port")
+        self._socket = socket.create_connection((match[1], int(match[2])), write_seconds)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def read(self) -> bytes:
+        """See `SerialPort.read`."""
+        if not select.select([self._socket], [], [], 0.05)[0]:
+            return b""
+        content = self._socket.recv(4096)
+        if not content:
+            raise OSError("the other end closed the connection")
+        return content
+
+    def write(self, content: bytes) -> None:
+        """Send all of it."""
+        self._socket.sendall(content)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+
+class Device:
+    """The device behind a port; used as a context manager, which asks for its name first.
+
+    Attributes
+    ----------
+    name, model : what it answered to `name` and `profile`
+    retries : windows that were sent again after a lost byte
+    """
+
+    def __init__(
+        self,
+        port: str,
+        baud: int = BAUD,
+        answer_seconds: float = ANSWER_SECONDS,
+        infer_seconds: float = INFER_SECONDS,
+    ) -> None:
+        self.port, self.retries = port, 0
+        self.name = self.model = ""
+        self._answer_seconds, self._infer_seconds = answer_seconds, infer_seconds
+        self._received = b""
+        try:
+            if port.startswith(("tcp:", "socket://")):
+                self._port: SerialPort | TcpPort = TcpPort(port, answer_seconds)
+            else:
+                self._port = SerialPort(port, baud, answer_seconds)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{port}: cannot be opened ({error})") from error
+
+    def __enter__(self) -> Device:
+        try:
+            self._quieten()
+            self.name = self._ask("name", r"m-name-dut-\[(.+)\]")
+            self.model = self._ask("profile", r"m-model-\[(.+)\]")
+        except BaseException:
+            self._port.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._port.close()
+
+    def measure(self, window: bytes, inferences: int, warmups: int) -> Answer:
+        """Upload a window and run it; again where a byte was lost on the way.
+
+        Raises
+        ------
+        UserError : the device is silent or gone, or its answers stay wrong.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                self._upload(window)
+                return self._infer(inferences, warmups)
+            except Lost as error:
+                if not left:
+                    raise UserError(f"{self.port}: {error}, {TRIES} times") from error
+                self.retries += 1
+                self._resynchronise()
+        raise AssertionError
+
+    def _upload(self, window: bytes) -> None:
+        self._expect(f"db load {len(window)}", [f"m-[Expecting {len(window)} bytes]"])
+        for start in range(0, len(window), BYTES_PER_COMMAND):
+            part = window[start : start + BYTES_PER_COMMAND]
+            last = start + BYTES_PER_COMMAND >= len(window)
+            self._expect(f"db {part.hex()}", ["m-load-done"] if last else [])
+
+    def _infer(self, inferences: int, warmups: int) -> Answer:
+        command = f"infer {inferences} {warmups}"
+        lines = self._command(command, self._infer_seconds)
+        results = [m[1] for m in _matches(r"m-results-\[(-?\d+(?:\.\d+)?)\]", lines)]
+        laps = [int(m[1]) for m in _matches(r"m-lap-us-(\d{1,20})", lines)]
+        if "m-infer-done" not in lines or len(results) != 1 or len(laps) != 2 or laps[1] < laps[0]:
+            raise Lost(f"{command}: answered {' '.join(lines)[:200]!r}")
+        # A digit lost on the way would go unseen: the score is asked for again.
+        self._expect("results", [f"m-results-[{results[0]}]"])
+        return Answer(float(results[0]), laps[0], laps[1])
+
+    def _ask(self, command: str, pattern: str) -> str:
+        """The value in an answer; what a device says while it starts is passed over."""
+        for _ in range(TRIES):
+            try:
+                lines = self._command(command, self._answer_seconds)
+            except Lost:
+                lines = []
+            if found := _matches(pattern, lines):
+                return found[0][1]
+            self._resynchronise()
+        raise UserError(f"{self.port}: what answers is no device of the benchmark: no {command}")
+
+    def _expect(self, command: str, answer: list[str]) -> None:
+        lines = self._command(command, self._answer_seconds)
+        if lines != answer:
+            raise Lost(f"{command[:20]}: answered {' '.join(lines)[:100]!r}, not {answer}")
+
+    def _command(self, command: str, seconds: float) -> list[str]:
+        """The lines that answer a command, without `m-ready`."""
+        self._write(f"{command}%".encode())
+        lines: list[str] = []
+        patience = max(seconds - PROBE_SECONDS, seconds / 2)
+        while (line := self._line(patience)) != "m-ready":
+            if line is None:
+                self._probe(command, seconds - patience)
+                raise Lost(f"{command[:20]}: no whole answer")
+            lines.append(line)
+        return lines
+
+    def _probe(self, command: str, seconds: float) -> None:
+        """End a command whose `%` was lost, and see that the device answers at all."""
+        self._write(b"%")
+        end = time.monotonic() + seconds
+        while self._line(max(0.0, end - time.monotonic())) != "m-ready":
+            if time.monotonic() >= end:
+                raise UserError(f"{self.port}: the device is silent after `{command[:20]}`")
+
+    def _resynchronise(self) -> None:
+        self._quieten()
+        self._probe("%", self._answer_seconds)
+        self._quieten()
+
+    def _quieten(self) -> None:
+        """Read and forget what the device still says."""
+        end = time.monotonic() + self._answer_seconds
+        quiet = time.monotonic() + QUIET_SECONDS
+        while time.monotonic() < min(end, quiet):
+            if self._read():
+                quiet = time.monotonic() + QUIET_SECONDS
+        self._received = b""
+
+    def _line(self, seconds: float) -> str | None:
+        """The next line that is not empty; None if none comes in time."""
+        end = time.monotonic() + seconds
+        while True:
+            line, newline, rest = self._received.partition(b"\n")
+            if newline:
+                self._received = rest
+                if text := line.decode("ascii", "replace").strip("\r\0"):
+                    return text
+            elif time.monotonic() >= end:
+                return None
+            else:
+                self._received += self._read()
+
+    def _read(self) -> bytes:
+        try:
+            return self._port.read()
+        except OSError as error:
+            raise UserError(f"{self.port}: the connection is lost ({error})") from error
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self._port.write(content)
+        except OSError as error:
+            raise UserError(f"{self.port}: the connection is lost ({error})") from error
+
+
+def _matches(pattern: str, lines: list[str]) -> list[re.Match[str]]:
+    return [match for line in lines if (match := re.fullmatch(pattern, line))]
