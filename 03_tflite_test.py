@@ -48,7 +48,7 @@ def main(argv=None):
     common.check_writable(cfg.results)
     ready, missing = rungs.available(args)
 
-    rows, costs, failures, tables = [], [], [], {variant.suffix: [] for variant in tflite.VARIANTS}
+    rows, of_type, tables = [], [], {variant.suffix: [] for variant in tflite.VARIANTS}
     for path, clip_set in zip(models, clip_sets, strict=True):
         store = frames.load(cfg, args, clip_set)
         name = clip_set.machine_type
@@ -61,16 +61,20 @@ def main(argv=None):
             rows += parity.compare_ids(variant.suffix, keras, scored, bar, cfg.parity.chance_p)
             if args.mode == "dev":
                 tables[variant.suffix].append(report.evaluate(scored, cfg.max_fpr))
-        costs += c_ladder(cfg, args, keras, store, bar, ready, failures)
+        of_type.append((keras, store, bar))
     for suffix, of_variant in tables.items():
         if of_variant:
             report.write_result(cfg.results / f"tflite{suffix}_{cfg.result_file}", of_variant)
     parity.write(cfg.results / "parity.csv", rows)
-    rungs.write(cfg.results / "mcu.csv", costs)
     if conversion["reference_fold"]:
         print("reference_fold: true: another function than the Keras model, by its configuration")
     titles = {variant.suffix: variant.title for variant in tflite.VARIANTS}
     lost = parity.show(rows, titles, cfg.results)
+
+    costs, failures = [], []
+    for keras, store, bar in of_type:
+        costs += c_ladder(cfg, args, keras, store, bar, ready, failures)
+    rungs.write(cfg.results / "mcu.csv", costs)
     return rungs.show(costs, missing, failures, cfg.results) or lost
 
 

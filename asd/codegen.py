@@ -49,11 +49,12 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
             "the kernels' or of a standard header"
         )
     network = layers.read(content)
+    # The header last: its hash says that what it stands beside is whole.
     return {
-        f"{name}.h": _header(network, rounding, name),
-        f"{name}.c": _source(network, rounding, name),
-        f"{name}_weights.h": _weights(network, rounding),
         **{path.name: path.read_text() for path in sorted(KERNELS.glob("*.h"))},
+        f"{name}_weights.h": _weights(network, rounding),
+        f"{name}.c": _source(network, rounding, name),
+        f"{name}.h": _header(network, rounding, name),
     }
 
 
@@ -96,7 +97,7 @@ def _header(network: layers.Network, rounding: str, name: str) -> str:
         "oracle": ORACLES[rounding], "rounding": rounding,
         "input_scale": _float(first.input_scale), "input_zero": first.input_zero_point,
         "output_scale": _float(last.output_scale), "output_zero": last.zero_point,
-        "scratch": 2 * width, "expanded": _expanded(network),
+        "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
     }  # fmt: skip
     return _fill("model.h.in", values)
 

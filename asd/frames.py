@@ -125,8 +125,9 @@ def load(cfg: Config, args: Namespace, clip_set: ClipSet) -> FrameStore:
     if index.bad:
         bad = [BadClip(clip_set.clips[i].path, reason) for i, reason in index.bad.items()]
         clips = [clip for i, clip in enumerate(clip_set.clips) if i not in index.bad]
+        told = len(clip_set.bad)
         clip_set = dataclasses.replace(clip_set, clips=tuple(clips), bad=(*clip_set.bad, *bad))
-        _judge(cfg, args, [clip_set])
+        _judge(cfg, args, [clip_set], told)
     shape = (index.offsets[-1], cfg.feature.n_mels)
     frames = np.memmap(path, np.float32, mode="r", shape=shape)
     return FrameStore(clip_set.clips, frames, np.array(index.offsets), index.checksum)
@@ -223,11 +224,11 @@ def _work(path: Path) -> np.ndarray | str:
         return f"{error}; replace it"
 
 
-_told: set[str] = set()  # what of this run's skipped clips has been printed
+def _judge(cfg: Config, args: Namespace, sets: Sequence[ClipSet], told: int = 0) -> None:
+    """List the bad clips in skipped.csv and go on without them, or stop at them.
 
-
-def _judge(cfg: Config, args: Namespace, sets: Sequence[ClipSet]) -> None:
-    """List the bad clips in skipped.csv and go on without them, or stop at them."""
+    The first `told` of them have been printed before.
+    """
     bad = [clip for clip_set in sets for clip in clip_set.bad]
     lines = [f"{clip.path}: {clip.reason}" for clip in bad]
     if bad and not args.skip_bad_clips:
@@ -235,10 +236,8 @@ def _judge(cfg: Config, args: Namespace, sets: Sequence[ClipSet]) -> None:
             lines[10:] = [f"and {len(lines) - 10} more"]
         lines[-1] += " (--skip-bad-clips goes on without)"
         raise UserError("\n".join(lines))
-    for line in lines:
-        if line not in _told:
-            print(f"skipped {line}")
-            _told.add(line)
+    for line in lines[told:]:
+        print(f"skipped {line}")
     folders = {str(cfg.data(s.mode) / s.machine_type / s.split) for s in sets}
     _record_skipped(cfg.results / "skipped.csv", folders, bad)
     for clip_set in sets:

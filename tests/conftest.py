@@ -16,6 +16,7 @@ import soundfile
 import yaml
 
 import common
+from asd import boards
 
 ROOT = Path(__file__).resolve().parent.parent
 # A leaf room can be removed; its tests go with it.
@@ -91,6 +92,26 @@ def run_script(name: str, *argv: object, **kwargs) -> subprocess.CompletedProces
     """Run a numbered script as a user does."""
     command = [sys.executable, str(ROOT / name), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def installed(board: boards.Board) -> boards.Board:
+    """The board, or a skip that tells what to install."""
+    if reason := boards.missing(board):
+        pytest.skip(reason)
+    return board
+
+
+def board_or_skip(name: str) -> boards.Board:
+    """The board of that name, or a skip that tells what is missing."""
+    if not boards.BOARDS:
+        pytest.skip("mcu/ is not there")
+    return installed(boards.named(name))
+
+
+@pytest.fixture
+def m4() -> boards.Board:
+    """The board of the tests that need only one."""
+    return board_or_skip("mps2-an386")
 
 
 @pytest.fixture

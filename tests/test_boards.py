@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import installed
 
 from asd import boards
 from common import HERE, UserError
@@ -66,21 +67,6 @@ EMPTY = f"{RUN}{{{UNUSED}}}"
 ENDLESS = f'{RUN}{{{UNUSED} for (;;) __asm__ volatile("");}}'
 
 every_board = pytest.mark.parametrize("board", boards.BOARDS, ids=lambda board: board.name)
-
-
-def installed(board: boards.Board) -> boards.Board:
-    """The board, or a skip that tells what to install."""
-    if reason := boards.missing(board):
-        pytest.skip(reason)
-    return board
-
-
-@pytest.fixture
-def m4() -> boards.Board:
-    """The board of the tests that need only one."""
-    if not boards.BOARDS:
-        pytest.skip("mcu/ is not there")
-    return installed(boards.named("mps2-an386"))
 
 
 def model(folder: Path, **files: str) -> Path:

@@ -8,7 +8,7 @@ import sys
 import flatbuffers
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, board_or_skip
 from networks import Dense, random_network
 from networks import tflite as network_file
 
@@ -134,19 +134,9 @@ def test_double_rounding_equals_tflite_micro(tmp_path):
             assert np.array_equal(actual, expected), (seed, name)
 
 
-def board(name):
-    """A board, or a skip that says how to install it."""
-    if not boards.BOARDS:
-        pytest.skip("mcu/ is not there")
-    row = boards.named(name)
-    if reason := boards.missing(row):
-        pytest.skip(reason)
-    return row
-
-
 @pytest.mark.parametrize("name", ["mps2-an386", "mps3-an547"])
 def test_random_networks_on_boards_equal_litert(tmp_path, name):
-    row = board(name)
+    row = board_or_skip(name)
     for seed in range(20):
         content = random_network(seed, max_width=300, max_depth=6)
         x = inputs_of(content, 20, seed)
@@ -157,7 +147,7 @@ def test_random_networks_on_boards_equal_litert(tmp_path, name):
 
 @pytest.mark.parametrize("name", [row.name for row in boards.BOARDS])
 def test_every_board_and_both_roundings(tmp_path, name):
-    row = board(name)
+    row = board_or_skip(name)
     for seed, rounding in ((1, "single"), (4, "double")):
         content = random_network(seed, max_width=150, max_depth=4)
         x = inputs_of(content, 30, seed)
@@ -474,7 +464,7 @@ def test_all_real_windows_on_the_host_and_an_m4(real_files, tmp_path, name):
     x = tflite.quantise(windows, run.source["scale"], run.source["zero_point"])
     expected = run(x)
     assert np.array_equal(host(contents[name], tmp_path)(x), expected)
-    ran = boards.run(board("mps2-an386"), tmp_path, x, tmp_path)
+    ran = boards.run(board_or_skip("mps2-an386"), tmp_path, x, tmp_path)
     assert np.array_equal(ran.outputs, expected)
 
 
@@ -495,7 +485,7 @@ def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
         run = tflite.runner(contents[kind])
         x = tflite.quantise(windows[::700], run.source["scale"], run.source["zero_point"])
         codegen.write(contents[kind], tmp_path / kind)
-        ran = boards.run(board(name), tmp_path / kind, x, tmp_path / kind)
+        ran = boards.run(board_or_skip(name), tmp_path / kind, x, tmp_path / kind)
         assert np.array_equal(ran.outputs, run(x))
         assert ran.instructions <= slack * BARS[name]
         assert ran.stack_bytes <= 256

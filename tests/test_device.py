@@ -19,6 +19,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
+from conftest import installed
 
 from asd import boards, codegen
 from common import HERE, UserError
@@ -319,21 +320,6 @@ def _answers(file: int, command: bytes, timeout: float = 20) -> list[str]:
         if writable:
             sent = sent[os.write(file, sent) :]
     return lines_of(reply)
-
-
-def installed(board: boards.Board) -> boards.Board:
-    """The board, or a skip that tells what to install."""
-    if reason := boards.missing(board):
-        pytest.skip(reason)
-    return board
-
-
-@pytest.fixture
-def m4() -> boards.Board:
-    """The board of most tests."""
-    if not boards.BOARDS:
-        pytest.skip("mcu/ is not there")
-    return installed(boards.named("mps2-an386"))
 
 
 def stub_model(folder: Path) -> Path:

@@ -210,6 +210,17 @@ def test_c_code_that_gives_other_bytes_fails(story, tmp_path, capsys):
     assert int(common.read_csv(folder / "result/mcu.csv")[1][6]) > 0
 
 
+def test_c_code_of_another_model_is_refused_and_parity_kept(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    header = folder / "model/model_ToyTest_c/model.h"
+    tflite_file = folder / f"model/model_ToyTest{rungs.VARIANT}.tflite"
+    header.write_text(header.read_text().replace(common.file_hash(tflite_file), "0" * 64))
+    (folder / "result/parity.csv").unlink()
+    assert_refused(capsys, "model_ToyTest_c: not the C source of .*run 02_convert.py",
+                   "03_tflite_test.py", "-d", "-c", folder / "test.yaml", *NO_BOARDS)  # fmt: skip
+    assert len(common.read_csv(folder / "result/parity.csv")) == 11
+
+
 def test_pictures_are_made(story):
     for name in ("result/roc_ToyTest.png", "result/histogram_ToyTest.png"):
         assert (story / name).read_bytes().startswith(b"\x89PNG")
