@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -197,27 +197,46 @@ def load_config(path: str | Path = BASELINE) -> Config:
         message names the file, the key, and for an unknown key the nearest valid one.
     """
     path = Path(path)
-    overrides, base = _read_yaml(path), _read_yaml(BASELINE)
+    overrides, base = read_yaml(path), read_yaml(BASELINE)
     for file, values in ((path, overrides), (BASELINE, base)):
-        if problem := _unknown_key(values, Config):
-            raise UserError(f"{file}: {problem}")
-    merged = _merge(base, overrides)
-    try:
-        return msgspec.convert(merged, Config)
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path}: {_plain(error, merged)}") from error
+        _check_keys(file, values, Config)
+    return as_section(Config, path, _merge(base, overrides))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises
+    ------
+    UserError : no such file, not YAML, a key stands twice, or something else than a mapping.
+    """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"{path}: no such configuration file; name one with -c") from error
+        raise UserError(f"{path}: no such configuration file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict | None):
         raise UserError(f"{path}: not a mapping of keys to values, as baseline.yaml is")
     return values or {}
+
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+
+def as_section(kind: type[SectionType], path: Path, values: dict[str, Any]) -> SectionType:
+    """The values of a YAML file as a typed, frozen object.
+
+    Raises
+    ------
+    UserError : a key is unknown, missing or ill-typed; the message names the file, the key, and
+        for an unknown key the nearest valid one.
+    """
+    _check_keys(path, values, kind)
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: {_plain(error, values, kind)}") from error
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -240,12 +259,22 @@ def _keys(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _keys(field.type, f"{prefix}{field.name}.")
 
 
-def _unknown_key(values: dict[str, Any], section: type, prefix: str = "") -> str | None:
+def _check_keys(path: Path, values: dict[str, Any], kind: type) -> None:
+    """Raise a UserError for a key that the section does not have."""
+    if unknown := _unknown_key(values, kind):
+        key, here = unknown
+        near = _nearest_key(key, here, [name for name, _ in _keys(kind)])
+        raise UserError(f"{path}: unknown key {key}; did you mean {near}?")
+
+
+def _unknown_key(
+    values: dict[str, Any], section: type, prefix: str = ""
+) -> tuple[str, list[str]] | None:
+    """The first unknown key, dotted, and the keys that its section has."""
     known = {field.name: field.type for field in msgspec.structs.fields(section)}
     for key, value in values.items():
         if key not in known:
-            near = _nearest_key(str(key), list(known), prefix)
-            return f"unknown key {prefix}{key}; did you mean {near}?"
+            return f"{prefix}{key}", [prefix + name for name in known]
         if isinstance(value, dict) and _is_section(known[key]):
             problem = _unknown_key(value, known[key], f"{prefix}{key}.")
             if problem:
@@ -253,17 +282,15 @@ def _unknown_key(values: dict[str, Any], section: type, prefix: str = "") -> str
     return None
 
 
-def _nearest_key(key: str, here: list[str], prefix: str) -> str:
+def _nearest_key(key: str, here: list[str], everywhere: list[str]) -> str:
     """The same name elsewhere, else the likest of the same section, else the likest of all."""
-    everywhere = [name for name, _ in _keys(Config)]
-    leaf = key.split(".")[-1]
-    same = [name for name in everywhere if name.split(".")[-1] == leaf]
-    of_section = [prefix + name for name in difflib.get_close_matches(key, here, 1, cutoff=0.5)]
-    likest = difflib.get_close_matches(prefix + key, everywhere, 1, cutoff=0.0)
+    same = [name for name in everywhere if name.split(".")[-1] == key.split(".")[-1]]
+    of_section = difflib.get_close_matches(key, here, 1, cutoff=0.5)
+    likest = difflib.get_close_matches(key, everywhere, 1, cutoff=0.0)
     return [*same, *of_section, *likest][0]
 
 
-def _plain(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
+def _plain(error: msgspec.ValidationError, values: dict[str, Any], kind: type) -> str:
     """The validation library's message with the key first and the offending value last."""
     message, _, where = str(error).partition(" - at `$")
     where = where.rstrip("`")
@@ -276,10 +303,10 @@ def _plain(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
         value = value[int(part)] if isinstance(value, (list, tuple)) else value[part]
     message = message.replace("`", "").replace("Expected", "expected")
     if message.startswith("Invalid enum value"):
-        choices = get_args(dict(_keys(Config)).get(key))
+        choices = get_args(dict(_keys(kind)).get(key))
         message = f"expected one of {', '.join(map(str, choices))}"
     shown = "" if isinstance(value, dict) else f", and this is {value!r}"
-    return f"key {key}: {message}{shown}"
+    return f"key {key}: {message}{shown}" if key else message
 
 
 def config_hash(values: Any) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any, Literal
-
-import msgspec
-import yaml
 
 import common
 from common import Name, Section, UserError
@@ -75,30 +71,7 @@ def load(path: Path) -> Submission:
     ------
     UserError : it is missing, not YAML, or a key is unknown, missing or ill-typed.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return msgspec.convert(values, Submission)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path}: {_plain(str(error))}") from error
-
-
-def _plain(message: str) -> str:
-    """The validation library's message with the key first."""
-    message, _, where = message.replace("`", "").partition(" - at $")
-    prefix = f"{where.strip('.')}." if where else ""
-    if unknown := re.fullmatch(r"Object contains unknown field (.+)", message):
-        known = [
-            field.name for kind in (Submission, System) for field in msgspec.structs.fields(kind)
-        ]
-        near = difflib.get_close_matches(unknown[1], known, 1, cutoff=0.0)[0]
-        return f"unknown key {prefix}{unknown[1]}; did you mean {near}?"
-    if missing := re.fullmatch(r"Object missing required field (.+)", message):
-        return f"key {prefix}{missing[1]} is missing"
-    return f"key {where.strip('.')}: {message}" if where else message
+    return common.as_section(Submission, path, common.read_yaml(path))
 
 
 def quantisation(submission: Submission) -> dict[str, Any]:

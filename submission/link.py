@@ -19,6 +19,7 @@ ANSWER_SECONDS, INFER_SECONDS = 5.0, 30.0  # the official runner's patience for 
 PROBE_SECONDS = 2.0  # of that patience, for asking a silent device whether it is there
 QUIET_SECONDS = 0.2  # a device that says nothing for so long has said all
 BYTES_PER_COMMAND = 31  # of a window; 80 characters are the device's limit
+PRINTED_BYTES = 8  # of the buffer, in a line of the answer to `db print`
 TRIES = 3
 
 
@@ -89,10 +90,17 @@ class TcpPort:
 class Device:
     """The device behind a port; used as a context manager, which asks for its name first.
 
+    Parameters
+    ----------
+    port, baud : see the module
+    answer_seconds, infer_seconds : how long a line may take, after `infer` and otherwise
+    verify : have every window read back, which takes twice the time: a byte that was lost is
+        noticed anyway, a digit that became another one only so
+
     Attributes
     ----------
     name, model : what it answered to `name` and `profile`
-    retries : windows that were sent again after a lost byte
+    retries : windows that were sent again after a lost or wrong byte
     """
 
     def __init__(
@@ -101,8 +109,10 @@ class Device:
         baud: int = BAUD,
         answer_seconds: float = ANSWER_SECONDS,
         infer_seconds: float = INFER_SECONDS,
+        verify: bool = False,
     ) -> None:
         self.port, self.retries = port, 0
+        self._verify = verify
         self.name = self.model = ""
         self._answer_seconds, self._infer_seconds = answer_seconds, infer_seconds
         self._received = b""
@@ -151,6 +161,10 @@ class Device:
             part = window[start : start + BYTES_PER_COMMAND]
             last = start + BYTES_PER_COMMAND >= len(window)
             self._expect(f"db {part.hex()}", ["m-load-done"] if last else [])
+        if self._verify:
+            lines = range(0, len(window), PRINTED_BYTES)
+            shown = [window[i : i + PRINTED_BYTES].hex("-") for i in lines]
+            self._expect("db print", [f"m-buffer-{line}" for line in shown])
 
     def _infer(self, inferences: int, warmups: int) -> Answer:
         command = f"infer {inferences} {warmups}"

@@ -135,6 +135,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--infer-timeout", type=float, default=link.INFER_SECONDS, metavar="SECONDS"
     )
+    parser.add_argument(
+        "--verify", action="store_true", help="read every window back; takes twice the time"
+    )
     args = parser.parse_args(argv)
     if args.inferences < 1 or args.warmups < 0 or min(args.timeout, args.infer_timeout) <= 0:
         parser.error("--inferences is 1 or more, --warmups 0 or more, time-outs above 0")
@@ -153,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = args.session or Path("sessions") / f"{datetime.datetime.now():%Y%m%d_%H%M%S}"
     if not is_accuracy and (folder / "session.json").exists():
         raise UserError(f"{folder}: performance is not resumed; leave --session out")
-    with Device(args.port, args.baud, args.timeout, args.infer_timeout) as device:
+    patience = args.timeout, args.infer_timeout
+    with Device(args.port, args.baud, *patience, args.verify) as device:
         print(f"{args.port}: {device.name}, model {device.model}")
         if device.model != MODEL:
             raise UserError(f"{args.port}: the device holds {device.model}, not {MODEL}")
@@ -180,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise UserError(f"{error}; {kept}") from error
     print(*lines, sep="\n")
     if device.retries:
-        print(f"{device.retries} windows were sent again after a lost byte")
+        print(f"{device.retries} windows were sent again after a lost or wrong byte")
     print(f"Session logged in {folder}")
 
 

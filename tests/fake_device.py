@@ -30,6 +30,7 @@ class FakeDevice:
     microseconds : of an inference
     drop : the byte of this number, from 0, that the host sends is lost
     drop_answer : the same of what the device sends
+    garble : the byte of this number, a digit that the host sends, arrives as another one
     silent_after, closed_after : commands after which it says nothing more, or hangs up
     """
 
@@ -40,12 +41,13 @@ class FakeDevice:
         microseconds: int = 10_000,
         drop: int | None = None,
         drop_answer: int | None = None,
+        garble: int | None = None,
         silent_after: int | None = None,
         closed_after: int | None = None,
         name: str = NAME,
     ) -> None:
         self.score, self.name, self.microseconds = score, name, microseconds
-        self.drop, self.drop_answer = drop, drop_answer
+        self.drop, self.drop_answer, self.garble = drop, drop_answer, garble
         self.silent_after, self.closed_after = silent_after, closed_after
         self.commands: list[str] = []
         self._clock = self._received = self._sent = self._wanted = 0
@@ -104,6 +106,8 @@ class FakeDevice:
                 self._received += 1
                 if self._received - 1 == self.drop:
                     continue
+                if self._received - 1 == self.garble:
+                    value = ord("0") if value != ord("0") else ord("1")
                 if value != ord("%"):
                     command += bytes([value])
                     continue
@@ -134,6 +138,9 @@ class FakeDevice:
         if match := re.fullmatch(r"db load (\d+)", command):
             self._wanted, self._buffer = int(match[1]), b""
             return [f"m-[Expecting {self._wanted} bytes]"]
+        if command == "db print":
+            rows = range(0, len(self._buffer), 8)
+            return [f"m-buffer-{self._buffer[i : i + 8].hex('-')}" for i in rows]
         if match := re.fullmatch(r"db ([0-9a-f]+)", command):
             if len(match[1]) % 2:
                 return ["e-[Insufficent number of hex digits]"]

@@ -29,7 +29,7 @@ DEVICE = HERE / "submission" / "device"
 STUB = Path(__file__).resolve().parent / "device"  # a model of four values, ports of the host
 STRICT = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
 SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-FUZZ_INPUTS = 1_000_000
+FUZZ_INPUTS, BOARD_INPUTS = 1_000_000, 2000
 ARM_FLAGS = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
 STM32 = {
     "CROSS": "arm-none-eabi-", "ARCH": "arm", "CPUFLAGS": " ".join(ARM_FLAGS),
@@ -340,6 +340,26 @@ def test_replies_on_the_boards(board: boards.Board, tmp_path: Path):
                 assert masked(ask(command)) == [*lines, "m-ready"], command
         with asking(address) as ask:  # a client again
             assert ask(b"name") == ["m-name-dut-[emulated]", "m-ready"]
+
+
+def test_fuzzing_on_the_board(m4: boards.Board, tmp_path: Path):
+    """What the host's program, fuzzed under sanitizers, answers is what the board answers."""
+    model = stub_model(tmp_path / "model")
+    with (model / "model.h").open("a") as header:
+        header.write("\n#define BUFFER_BYTES 64\n")
+    files = [STUB / "fuzz.c", model / "model.c", DEVICE / "protocol.c"]
+    fuzz = compiled(tmp_path / "fuzz", *files, model=model, flags=[*STRICT, *SANITIZE])
+    subprocess.run([fuzz, str(BOARD_INPUTS), "3", tmp_path / "said"], check=True)
+    said = (tmp_path / "said").read_bytes()
+    commands = said.removesuffix(b"%").split(b"%")
+    assert len(commands) > 0.9 * BOARD_INPUTS
+    expected = told(host_device(tmp_path, model), said)[len(BOOT) :]
+    replies = []
+    with emulate.emulated(m4, model, tmp_path, tcp=0) as address, asking(address) as ask:
+        for i in range(0, len(commands), 20):  # joined, as the fuzzer joined them
+            replies += masked(ask(b"%".join(commands[i : i + 20])))
+        assert ask(b"name") == ["m-name-dut-[emulated]", "m-ready"]
+    assert replies == expected
 
 
 @pytest.mark.parametrize(("energy", "mode"), [(False, "performance"), (True, "energy")])

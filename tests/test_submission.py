@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_real
 import yaml
 from conftest import write_clip
 from fake_device import NAME, FakeDevice, mean_square
 
 import common
-from asd import metrics
-from submission import description, evaluation_set, official, rules, runner, session, tree
+from asd import codegen, metrics, tflite
+from submission import description, emulate, evaluation_set, official, rules, runner, session, tree
 from submission.link import Answer
 from submission.session import Facts, Session
 
@@ -190,6 +191,18 @@ def test_a_lost_byte_is_sent_again(dataset, tmp_path, capsys, fault):
     assert kept_scores(tmp_path / "s") == {name: pytest.approx(score)}
 
 
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_wrong_digit_is_seen_when_verified(dataset, tmp_path, capsys, verify):
+    fault = sent_before_window(0) + len("db load 2560%db 000000")  # of an exponent
+    with FakeDevice(garble=fault) as device:
+        arguments = ("--files", 1, *(["--verify"] if verify else []))
+        assert run_accuracy(device, dataset, tmp_path / "s", *arguments) == 0
+    out = capsys.readouterr().out
+    assert ("1 windows were sent again" in out) == verify
+    ((name, score),) = kept_scores(tmp_path / "s").items()
+    assert (score == pytest.approx(direct_scores(dataset)[name], abs=1e-6)) == verify
+
+
 def test_every_lost_byte_of_the_answers_is_seen(dataset, tmp_path):
     first = evaluation_set.read_list(dataset)[0]
     one_window = tmp_path / "one/ad01"
@@ -305,6 +318,43 @@ def test_performance_that_is_too_short(dataset, tmp_path, capsys):
         assert call(runner, "performance", *arguments) == 0
     assert "ERROR 2" in capsys.readouterr().out
     assert rules.figure(tmp_path / "s/results.txt", "performance") is None
+
+
+# The emulated board
+
+
+@pytest.fixture(scope="module")
+def reference(real):
+    """The published model and the real spectrograms."""
+    return test_real.Official(real)
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_emulated_board_scores_as_litert(per_channel, reference, real, m4, tmp_path, capsys):
+    """Real spectrograms, their first windows: the pooled AUC is that of 03's functions."""
+    rows = common.read_csv(real / "reference/y_labels_alt.csv")[::9]  # 4 normal, 4 anomalous
+    folder = tmp_path / "datasets/ad01"
+    folder.mkdir(parents=True)
+    common.write_csv(folder / "list.csv", rows)
+    clips = []
+    for name, *_ in rows:
+        clips.append(np.fromfile(real / "ad01" / name, "<f4").reshape(200, 128)[:11])
+        (folder / name).write_bytes(clips[-1].tobytes())
+
+    folded = reference.folded if per_channel else tflite.equalise(reference.folded)
+    content = tflite.convert(folded, test_real.INT8, reference.windows, per_channel)
+    codegen.write(content, tmp_path / "model")
+    expected = common.anomaly_scores(tflite.predictor(content), clips, 5)
+    with emulate.emulated(m4, tmp_path / "model", tmp_path / "work") as address:
+        arguments = ("--port", address, "--list", folder / "list.csv", "--emulated")
+        assert call(runner, "accuracy", *arguments, "--session", tmp_path / "s") == 0
+    labels = np.array([int(row[2]) for row in rows])
+    auc = metrics.auc(labels, expected)
+    assert 0 < auc < 1
+    printed = re.search(r"AUC = ([\d.]+)$", capsys.readouterr().out, re.M)
+    assert float(printed[1]) == pytest.approx(auc, abs=0.001)
+    scores = kept_scores(tmp_path / "s")
+    assert list(scores.values()) == pytest.approx(list(expected), abs=0.0006)  # of three decimals
 
 
 # Launcher of the official runner
