@@ -54,7 +54,7 @@ def main(argv=None):
     pairs = list(zip(machine_types, stores, strict=True))
     trained = {name: provenance.is_trained(cfg, s, name, args.overwrite) for name, s in pairs}
     for machine_type, store in pairs:
-        print(f"{machine_type}: {len(store)} clips, {len(store.frames)} frames")
+        print(f"{machine_type}: {len(store)} clips, {store.n_frames} frames")
         if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
         else:

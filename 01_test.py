@@ -30,9 +30,8 @@ def main(argv=None):
     scored = []
     for path, clip_set in zip(models, clip_sets, strict=True):
         store = frames.load(cfg, args, clip_set)
-        keras_model.start_tensorflow(cfg.seed)
-        model = keras_model.load(path, cfg.feature.vector_size)
-        scores = common.anomaly_scores(keras_model.predictor(model), store, cfg.feature.frames)
+        predict = keras_model.scorer(path, cfg.feature.vector_size)
+        scores = common.anomaly_scores(predict, store, cfg.feature.frames)
         scored.append(report.Scored(clip_set.machine_type, store.clips, scores))
         report.write_scores(cfg.results, "", scored[-1])
         report.write_source(cfg.results, args.mode, path, clip_set.machine_type, store)

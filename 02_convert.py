@@ -26,9 +26,9 @@ def convert(cfg, path, store, machine_type):
         prepared = tflite.prepare(model, cfg.convert)
     except common.UserError as error:
         raise common.UserError(f"{path}: {error}") from error
-    starts = store.window_starts(cfg.feature.frames)
-    chosen = tflite.spread_windows(len(starts), cfg.convert.calibration_windows, cfg.seed)
-    windows = store.gather(starts[chosen], cfg.feature.frames)
+    n_windows = int(store.n_windows(cfg.feature.frames).sum())
+    chosen = tflite.spread_windows(n_windows, cfg.convert.calibration_windows, cfg.seed)
+    windows = store.gather(chosen, cfg.feature.frames)
     per_channel = cfg.convert.dense_weights == "per_channel"
     for variant in tflite.VARIANTS:
         content = tflite.convert(prepared, variant, windows, per_channel)

@@ -32,8 +32,7 @@ def ladder(cfg, machine_type, path, store):
 def c_ladder(cfg, args, keras, store, bar, ready, failures):
     """What the C of a machine type's model costs on this machine and on boards."""
     chosen = rungs.sample(len(store), cfg.parity.board_clips, args.all_windows)
-    every = list(store)
-    clips = [every[i] for i in chosen]
+    clips = [store[i] for i in chosen]
     model = cfg.models / f"model_{keras.machine_type}{rungs.VARIANT}.tflite"
     n = cfg.feature.frames
     return rungs.climb(model, keras.at(chosen), clips, n, bar.score_median, ready, failures)

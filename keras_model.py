@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common import UserError, quiet_stderr
+from asd import dense
+from common import Predict, UserError, quiet_stderr
 
 if TYPE_CHECKING:
     import keras
@@ -103,8 +104,26 @@ def load(path: Path, vector_size: int) -> keras.Model:
     return model
 
 
-def predictor(model: keras.Model):
-    """The model as a function of (n, vector_size) float32 arrays, compiled once.
+def scorer(path: Path, vector_size: int) -> Predict:
+    """A model file as a function of windows; without TensorFlow where it is a dense chain.
+
+    Returns
+    -------
+    function (n, vector_size) float32 -> (n, vector_size) float32
+
+    Raises
+    ------
+    UserError : see `load`.
+    """
+    chain = dense.read(path)
+    if chain and len(chain[0].weights) == len(chain[-1].bias) == vector_size:
+        return dense.predictor(chain)
+    start_tensorflow(0)  # nothing is drawn: any seed will do
+    return predictor(load(path, vector_size))
+
+
+def predictor(model: keras.Model) -> Predict:
+    """A Keras model as a function of windows, compiled once.
 
     Returns
     -------

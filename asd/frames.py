@@ -1,4 +1,4 @@
-"""Frame stores: the log-mel frames of a set of clips, computed once, memory-mapped from disk.
+"""Frame stores: the log-mel frames of a set of clips, computed once, read from disk as needed.
 
 A store is two files in the feature folder: `<mode>_<type>_<split>_<key>.f32`, the frames of all
 clips one after the other, and a `.json` beside it that says where each clip begins. The key is
@@ -12,15 +12,16 @@ import zlib
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
 
 import common
 from asd import workers
-from common import BadClip, Clip, Config, Feature, UserError
+from common import BadClip, Clip, Config, UserError
 
-FORMAT = 1  # goes into the key: raise it when the meaning of the stored numbers changes
+FORMAT = 2  # goes into the key: raise it when the meaning of the stored numbers changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,48 +42,78 @@ class ClipSet:
 
 @dataclasses.dataclass(frozen=True)
 class FrameStore:
-    """The kept frames of a clip set.
+    """The kept frames of a clip set; `store[i]` reads those of clip i, (n_frames, n_mels), dB.
 
     Attributes
     ----------
     clips : the clips, in order
-    frames : (n_frames, n_mels) float32, dB, memory-mapped, read-only
-    offsets : (n_clips + 1,) int64, rows; clip i is frames[offsets[i]:offsets[i + 1]]
-    checksum : CRC-32 of the frames
+    path : the .f32 file, (n_frames, n_mels) float32, dB
+    n_mels : mel bands of a frame
+    offsets : (n_clips + 1,) int64, rows; clip i is rows offsets[i] to offsets[i + 1]
+    checksum : CRC-32 of the file
     """
 
     clips: tuple[Clip, ...]
-    frames: np.ndarray
+    path: Path
+    n_mels: int
     offsets: np.ndarray
     checksum: int
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The frames of each clip, (n_frames_of_clip, n_mels) float32, dB."""
-        for first, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            yield self.frames[first:end]
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.read([range(len(self))[i]])
 
-    def window_starts(self, n: int, clips: slice | None = None) -> np.ndarray:
-        """Row of the first frame of every window of n frames, of all clips or of some.
+    @property
+    def n_frames(self) -> int:
+        """Frames of all clips."""
+        return int(self.offsets[-1])
+
+    def n_windows(self, n: int) -> np.ndarray:
+        """Windows of n frames in each clip, (n_clips,) int64."""
+        return np.diff(self.offsets) - n + 1
+
+    def read(self, clips: Sequence[int], space: int = 0) -> np.ndarray:
+        """The frames of some clips, one clip after the other.
+
+        Parameters
+        ----------
+        space : rows to leave free before them
 
         Returns
         -------
-        (n_windows,) int32
+        (space + n_frames, n_mels) float32, dB
         """
-        index = range(len(self))[clips or slice(None)]
-        ranges = [np.arange(self.offsets[i], self.offsets[i + 1] - n + 1) for i in index]
-        return np.concatenate(ranges or [np.arange(0)]).astype(np.int32)
+        counts = self.offsets[np.add(clips, 1)] - self.offsets[clips]
+        rows = np.empty((space + counts.sum(), self.n_mels), np.float32)
+        with self.path.open("rb", buffering=0) as file:
+            at = space
+            for clip, count in zip(clips, counts, strict=True):
+                self._read_into(file, rows[at : at + count], self.offsets[clip])
+                at += count
+        return rows
 
-    def gather(self, starts: np.ndarray, n: int) -> np.ndarray:
-        """The vectors that begin at the given rows.
+    def gather(self, windows: np.ndarray, n: int) -> np.ndarray:
+        """Windows of n frames by their numbers, counted through all clips.
 
         Returns
         -------
-        (len(starts), n * n_mels) float32, dB
+        (len(windows), n * n_mels) float32, dB
         """
-        return self.frames[starts[:, None] + np.arange(n)].reshape(len(starts), -1)
+        ends = np.cumsum(self.n_windows(n))
+        clips = np.searchsorted(ends, windows, "right")
+        starts = windows + clips * (n - 1)  # a clip has n - 1 frames more than windows
+        vectors = np.empty((len(windows), n * self.n_mels), np.float32)
+        with self.path.open("rb", buffering=0) as file:
+            for vector, start in zip(vectors, starts, strict=True):
+                self._read_into(file, vector, start)
+        return vectors
+
+    def _read_into(self, file: BinaryIO, values: np.ndarray, row: int) -> None:
+        file.seek(int(row) * self.n_mels * values.itemsize)
+        if file.readinto(values) != values.nbytes:
+            raise UserError(f"{self.path}: changed while it was read; run again")
 
     @property
     def fingerprint(self) -> str:
@@ -128,9 +159,8 @@ def load(cfg: Config, args: Namespace, clip_set: ClipSet) -> FrameStore:
         told = len(clip_set.bad)
         clip_set = dataclasses.replace(clip_set, clips=tuple(clips), bad=(*clip_set.bad, *bad))
         _judge(cfg, args, [clip_set], told)
-    shape = (index.offsets[-1], cfg.feature.n_mels)
-    frames = np.memmap(path, np.float32, mode="r", shape=shape)
-    return FrameStore(clip_set.clips, frames, np.array(index.offsets), index.checksum)
+    offsets = np.array(index.offsets)
+    return FrameStore(clip_set.clips, path, cfg.feature.n_mels, offsets, index.checksum)
 
 
 class _Index(msgspec.Struct):
@@ -199,29 +229,17 @@ def _compute(path: Path, clip_set: ClipSet, cfg: Config) -> _Index:
 
 
 def _extract(clip_set: ClipSet, cfg: Config) -> Iterator[np.ndarray | str]:
-    """The frames of each clip, or why it has none, in order, from worker processes."""
-    feature = cfg.feature
-    filters = common.mel_filters(feature.sample_rate, feature.n_fft, feature.n_mels)
-    title = f"log-mel frames, {clip_set.machine_type} {clip_set.split}"
-    paths = [clip.path for clip in clip_set.clips]
-    yield from workers.in_order(_work, paths, title, cfg.workers, _start_worker, (feature, filters))
-
-
-_worker: tuple[Feature, np.ndarray]  # set once in each worker process
-
-
-def _start_worker(feature: Feature, filters: np.ndarray) -> None:
-    global _worker
-    _worker = feature, filters
-
-
-def _work(path: Path) -> np.ndarray | str:
+    """The frames of each clip, or why it has none, in order."""
     import soundfile
 
-    try:
-        return common.clip_frames(path, *_worker)
-    except (ValueError, OSError, soundfile.LibsndfileError) as error:
-        return f"{error}; replace it"
+    def frames_of(clip: Clip) -> np.ndarray | str:
+        try:
+            return common.clip_frames(clip.path, cfg.feature)
+        except (ValueError, OSError, soundfile.LibsndfileError) as error:
+            return f"{error}; replace it"
+
+    title = f"log-mel frames, {clip_set.machine_type} {clip_set.split}"
+    yield from workers.in_order(frames_of, clip_set.clips, title, cfg.workers)
 
 
 def _judge(cfg: Config, args: Namespace, sets: Sequence[ClipSet], told: int = 0) -> None:

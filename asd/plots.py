@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import common
+from asd import metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,14 +53,12 @@ def history(path: Path, machine_type: str, rows: History) -> None:
 
 def roc(path: Path, machine_type: str, curves: list[Curve], max_fpr: float) -> None:
     """ROC curve of each id; the shaded strip is where pAUC is taken."""
-    from sklearn.metrics import roc_curve
-
     with _figure(path, height=WIDTH_INCHES) as (axes,):
         axes.axvspan(0, max_fpr, color="0.93", label=f"pAUC: up to {max_fpr:g}")
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
         for name, labels, scores, auc in curves:
             if auc is not None:
-                x, y, _ = roc_curve(labels, scores)
+                x, y = metrics.roc_curve(labels, scores)
                 axes.plot(x, y, label=f"{name}: AUC {auc:.3f}")
         axes.set(
             xlabel="false positive rate (normal clips above the threshold)",

@@ -18,7 +18,7 @@ from asd.frames import FrameStore
 from asd.training import History, split_clips
 from common import Config, UserError
 
-LIBRARIES = ("tensorflow", "keras", "ai-edge-litert", "librosa", "numpy", "scipy", "scikit-learn")
+LIBRARIES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "soundfile")
 
 
 def versions() -> dict[str, str]:

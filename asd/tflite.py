@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import common
+from asd import dense
+from asd.dense import Dense
 from common import Conversion, UserError
 
 if TYPE_CHECKING:
@@ -59,15 +61,6 @@ VARIANTS = (
 BY_SUFFIX = {variant.suffix: variant for variant in VARIANTS}
 
 
-@dataclass
-class Dense:
-    """A dense layer: y = x @ weights + bias, then ReLU or nothing."""
-
-    weights: np.ndarray  # (n_inputs, n_outputs) float64
-    bias: np.ndarray  # (n_outputs,) float64
-    relu: bool = False
-
-
 def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
     """The same function as dense layers only: batch normalisation goes into the weights.
 
@@ -84,41 +77,23 @@ def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
     ------
     UserError : a layer of another kind, or batch normalisation that does not follow a Dense.
     """
-    chain: list[Dense] = []
-    for layer in model.layers:
-        kind = type(layer).__name__
-        if kind == "InputLayer":
-            continue
-        if kind == "Dense" and layer.use_bias and layer.activation.__name__ in ("linear", "relu"):
-            weights, bias = (np.asarray(w, np.float64) for w in layer.get_weights())
-            chain.append(Dense(weights, bias, layer.activation.__name__ == "relu"))
-        elif kind == "BatchNormalization" and chain and not chain[-1].relu:
-            _fold_into(chain[-1], layer, reference)
-        elif chain and _is_relu(layer):
-            chain[-1].relu = True
-        else:
-            raise UserError(
-                f"layer {layer.name} ({kind}) cannot be folded; a chain of Dense (linear or "
-                "relu, with bias), BatchNormalization and ReLU layers can"
-            )
+    chain = dense.of_model(model)
+    for layer in chain:
+        _fold(layer, reference)
     return _model(chain)
 
 
-def _is_relu(layer: Any) -> bool:
-    if type(layer).__name__ == "ReLU":
-        return (layer.max_value, layer.negative_slope, layer.threshold) == (None, 0, 0)
-    return type(layer).__name__ == "Activation" and layer.activation.__name__ == "relu"
-
-
-def _fold_into(dense: Dense, norm: Any, reference: bool) -> None:
-    n_outputs = len(dense.bias)
-    gamma = norm.gamma.numpy().astype(np.float64) if norm.scale else np.ones(n_outputs)
-    beta = norm.beta.numpy().astype(np.float64) if norm.center else np.zeros(n_outputs)
-    mean = norm.moving_mean.numpy().astype(np.float64)
-    k = gamma / np.sqrt(norm.moving_variance.numpy().astype(np.float64) + norm.epsilon)
-    bias = np.zeros(n_outputs) if reference else dense.bias
-    dense.weights = dense.weights * k
-    dense.bias = (bias - mean) * k + beta
+def _fold(layer: Dense, reference: bool) -> None:
+    layer.weights, layer.bias = (np.asarray(a, np.float64) for a in (layer.weights, layer.bias))
+    if norm := layer.norm:
+        gamma, beta, mean, variance = (
+            np.asarray(a, np.float64) for a in (norm.gamma, norm.beta, norm.mean, norm.variance)
+        )
+        k = gamma / np.sqrt(variance + norm.epsilon)
+        layer.weights = layer.weights * k
+        bias = np.zeros_like(mean) if reference else layer.bias
+        layer.bias = (bias - mean) * k + beta
+        layer.norm = None
 
 
 def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
@@ -149,14 +124,12 @@ def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
 
 
 def _chain(model: keras.Model) -> list[Dense]:
-    chain = []
-    for layer in model.layers:
-        if type(layer).__name__ == "InputLayer":
-            continue
-        if type(layer).__name__ != "Dense":
-            raise UserError(f"layer {layer.name}: not a dense layer; fold_batch_norm comes first")
-        weights, bias = (np.array(w, np.float64) for w in layer.get_weights())
-        chain.append(Dense(weights, bias, layer.activation.__name__ == "relu"))
+    """The layers of a folded model, float64."""
+    chain = dense.of_model(model)
+    for layer in chain:
+        if layer.norm:
+            raise UserError("batch normalisation is not folded; fold_batch_norm comes first")
+        layer.weights, layer.bias = (np.array(a, np.float64) for a in (layer.weights, layer.bias))
     return chain
 
 
@@ -164,10 +137,10 @@ def _model(chain: list[Dense]) -> keras.Model:
     from keras import Input, Model, layers
 
     inputs = x = Input((len(chain[0].weights),))
-    for dense in chain:
-        x = layers.Dense(len(dense.bias), activation="relu" if dense.relu else None)(x)
+    for layer in chain:
+        x = layers.Dense(len(layer.bias), activation="relu" if layer.relu else None)(x)
     model = Model(inputs, x)
-    arrays = [array for dense in chain for array in (dense.weights, dense.bias)]
+    arrays = [array for layer in chain for array in (layer.weights, layer.bias)]
     model.set_weights([array.astype(np.float32) for array in arrays])
     return model
 
@@ -222,8 +195,8 @@ def convert(
     size = model.input_shape[1]
     # Weights as constants: the converter would leave a Keras model's as variables to be read.
     layers = [
-        (tf.constant(dense.weights, tf.float32), tf.constant(dense.bias, tf.float32), dense.relu)
-        for dense in _chain(model)
+        (tf.constant(layer.weights, tf.float32), tf.constant(layer.bias, tf.float32), layer.relu)
+        for layer in _chain(model)
     ]
 
     def forward(windows: tf.Tensor) -> tf.Tensor:

@@ -1,17 +1,16 @@
 """Training: the epochs of Keras' fit, stepped inside one compiled function.
 
-Windows are gathered from the memory-mapped frame store a few batches at a time, so that the
-matrix of all windows never exists.
+Frames are read from the frame store a block of clips at a time, and windows gathered from them
+batch by batch: neither the matrix of all windows nor that of all frames ever exists.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from asd.frames import FrameStore
 from common import Config, UserError
@@ -19,7 +18,7 @@ from common import Config, UserError
 if TYPE_CHECKING:
     import keras
 
-BATCHES_PER_CALL = 16  # 21 MB of windows at 512 a batch
+FRAMES_PER_BLOCK = 2**17  # 67 MB at 128 mel bands; 655 clips of 200 frames
 
 History = list[tuple[int, float, float | None]]  # epoch from 1, loss, validation loss; dB^2
 
@@ -29,12 +28,47 @@ def split_clips(n_clips: int, validation_split: float) -> int:
     return max(1, int(n_clips * (1 - validation_split)))
 
 
+def blocks(
+    store: FrameStore, clips: np.ndarray, n: int, batch_size: int, rng: np.random.Generator | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Every window of n frames of some clips once, in blocks that are read one at a time.
+
+    Windows that do not fill a batch go into the next block, so only the last batch is smaller.
+
+    Parameters
+    ----------
+    clips : numbers of clips in the store; blocks take them in this order
+    rng : draws the order of the windows within a block; None: as they come
+
+    Yields
+    ------
+    frames : (n_frames, n_mels) float32, dB
+    starts : (n_windows,) int32, the rows of `frames` at which windows begin
+    """
+    sizes = np.cumsum(store.n_windows(n)[clips] + n - 1)  # frames, up to and with each clip
+    parts = np.split(clips, np.flatnonzero(np.diff(sizes // FRAMES_PER_BLOCK)) + 1)
+    left = np.empty((0, store.n_mels), np.float32)  # windows of the block before, n rows each
+    for part in parts:
+        frames = store.read(part, space=len(left))
+        frames[: len(left)] = left
+        counts = store.n_windows(n)[part]
+        of_clips = len(left) + np.cumsum(counts + n - 1) - counts - n + 1  # their first rows
+        within = [first + np.arange(count) for first, count in zip(of_clips, counts, strict=True)]
+        starts = np.concatenate([np.arange(0, len(left), n), *within]).astype(np.int32)
+        if rng:
+            rng.shuffle(starts)
+        whole = len(starts) if part is parts[-1] else len(starts) // batch_size * batch_size
+        yield frames, starts[:whole]
+        left = frames[starts[whole:, None] + np.arange(n)].reshape(-1, store.n_mels)
+
+
 def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
     """Train the auto-encoder to reconstruct the windows of the store's clips.
 
-    Each epoch visits every training window once, in an order drawn from the seed and the epoch
-    (`fit.shuffle`). The loss of an epoch is the mean over its batches while they are trained on,
-    as Keras' fit reports it; the validation loss is taken after the epoch, in inference mode.
+    Each epoch visits every training window once; with `fit.shuffle` in an order drawn from the
+    seed and the epoch: of the clips, and of the windows within each block of clips. The loss of
+    an epoch is the mean over its batches while they are trained on, as Keras' fit reports it;
+    the validation loss is taken after the epoch, in inference mode.
 
     Returns
     -------
@@ -44,27 +78,25 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
     ------
     UserError : the loss is not a number, or Keras does not know the optimiser or the loss.
     """
+    from tqdm import tqdm
+
     n, size = cfg.feature.frames, cfg.fit.batch_size
     n_train = split_clips(len(store), cfg.fit.validation_split)
-    train = store.window_starts(n, slice(n_train))  # (n_train_windows,) int32, rows
-    validation = store.window_starts(n, slice(n_train, None))
-    train_batches, sum_losses = _compile(model, cfg)
+    train, validation = np.arange(n_train), np.arange(n_train, len(store))
+    train_on, measure = _compile(model, cfg)
 
-    def total(function: Callable, starts: np.ndarray) -> float:
-        """Sum over the windows of the batch losses that `function` returns."""
-        step = BATCHES_PER_CALL * size
-        parts = (starts[i : i + step] for i in range(0, len(starts), step))
-        return math.fsum(float(function(store.gather(part, n))) for part in parts)
+    def mean(function: Callable, clips: np.ndarray, rng: np.random.Generator | None) -> float:
+        """Mean over the windows of the batch losses, whose sums `function` returns."""
+        parts = blocks(store, clips, n, size, rng)
+        total = math.fsum(float(function(frames, starts)) for frames, starts in parts)
+        return total / int(store.n_windows(n)[clips].sum())
 
     history: History = []
     bar = tqdm(range(1, cfg.fit.epochs + 1), "training", unit="epoch", disable=cfg.fit.verbose != 1)
     for epoch in bar:
-        if cfg.fit.shuffle:
-            order = np.random.default_rng([cfg.seed, epoch]).permutation(train)
-        else:
-            order = train
+        rng = np.random.default_rng([cfg.seed, epoch]) if cfg.fit.shuffle else None
         try:
-            loss = total(train_batches, order) / len(train)
+            loss = mean(train_on, rng.permutation(train) if rng else train, rng)
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
@@ -73,7 +105,7 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
                 f"the training loss of epoch {epoch} is {loss}; nothing was written; "
                 "check the recordings and fit.compile in the YAML"
             )
-        val_loss = total(sum_losses, validation) / len(validation) if len(validation) else None
+        val_loss = mean(measure, validation, None) if len(validation) else None
         history.append((epoch, loss, val_loss))
         shown = {"loss": f"{loss:.3f}"} | ({"val_loss": f"{val_loss:.3f}"} if val_loss else {})
         bar.set_postfix(shown)
@@ -83,7 +115,7 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
 
 
 def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
-    """Two compiled functions of (n, vector_size) windows: train on them; only measure.
+    """Two compiled functions of a block's frames and starts: train on its windows; only measure.
 
     Both go through the windows in batches and return the sum over windows of the losses.
     """
@@ -98,8 +130,11 @@ def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
         raise UserError(f"fit.compile: Keras knows no such name: {reason}") from error
     weights = model.trainable_variables
     optimizer.build(weights)
-    size = cfg.fit.batch_size
-    spec = tf.TensorSpec((None, model.input_shape[1]), tf.float32)
+    size, n = cfg.fit.batch_size, cfg.feature.frames
+    block = (
+        tf.TensorSpec((None, cfg.feature.n_mels), tf.float32),  # frames, dB
+        tf.TensorSpec((None,), tf.int32),  # rows at which windows begin
+    )
 
     def train_step(batch: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -111,13 +146,14 @@ def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
         return tf.reduce_mean(loss_of(batch, model(batch, training=False)))
 
     def summed(step: Callable) -> Callable:
-        def run(windows: tf.Tensor) -> tf.Tensor:
-            total = tf.constant(0.0)
-            for i in tf.range(0, tf.shape(windows)[0], size):
-                batch = windows[i : i + size]
-                total += step(batch) * tf.cast(tf.shape(batch)[0], tf.float32)
+        def run(frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+            total = tf.constant(0.0, tf.float64)
+            for i in tf.range(0, tf.size(starts), size):
+                rows = starts[i : i + size, None] + tf.range(n)  # (batch, n)
+                batch = tf.reshape(tf.gather(frames, rows), (-1, n * frames.shape[1]))
+                total += tf.cast(step(batch), tf.float64) * tf.cast(tf.shape(batch)[0], tf.float64)
             return total
 
-        return tf.function(run, input_signature=[spec])
+        return tf.function(run, input_signature=block)
 
     return summed(train_step), summed(measure)

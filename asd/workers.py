@@ -1,79 +1,45 @@
-"""Worker processes: one function over many items, results in order, with a progress bar."""
+"""Worker threads: one function over many items, results in order, with a progress bar.
+
+For functions that spend their time in NumPy and in files, which let other threads run meanwhile.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
-import multiprocessing
 import os
-import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from tqdm import tqdm
-
-from common import UserError
-
-ITEMS_PER_TASK = 16
+WAITING_PER_WORKER = 8  # items taken on ahead of the one whose result is asked for
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def in_order(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    title: str,
-    workers: int = 0,
-    initializer: Callable[..., None] | None = None,
-    initargs: tuple[Any, ...] = (),
+    function: Callable[[Item], Result], items: Sequence[Item], title: str, workers: int = 0
 ) -> Iterator[Result]:
-    """Results of `function` for each item, computed by processes of one thread each.
+    """Results of `function` for each item, computed by threads a little ahead.
 
     Parameters
     ----------
-    function : of a module, so that it can be named to another process
     title : of the progress bar
-    workers : processes; 0 for one per core
-    initializer, initargs : called once in each process
-
-    Raises
-    ------
-    UserError : a process was killed.
+    workers : threads; 0 for one per core
     """
-    if not items:
-        return
-    n_workers = min(workers or os.cpu_count() or 1, -(-len(items) // ITEMS_PER_TASK))
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(
-        n_workers, context, initializer=initializer, initargs=initargs
-    )
+    from tqdm import tqdm
+
+    n_workers = workers or os.cpu_count() or 1
+    waiting: deque[concurrent.futures.Future[Result]] = deque()
+    pool = concurrent.futures.ThreadPoolExecutor(n_workers)
     try:
-        with _inherited():
-            results = pool.map(function, items, chunksize=ITEMS_PER_TASK)
-        yield from tqdm(results, title, len(items), unit="clip", mininterval=0.5)
-    except concurrent.futures.process.BrokenProcessPool as error:
-        raise UserError(
-            "a worker process was killed, perhaps for want of memory; try fewer workers"
-        ) from error
+        with tqdm(desc=title, total=len(items), unit="clip", mininterval=0.5) as bar:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > WAITING_PER_WORKER * n_workers:
+                    yield waiting.popleft().result()
+                    bar.update()
+            while waiting:
+                yield waiting.popleft().result()
+                bar.update()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _inherited() -> Iterator[None]:
-    """Processes started inside leave Ctrl-C to their parent and use one thread each.
-
-    The signal is blocked, not ignored: one that comes meanwhile is delivered to the parent after.
-    """
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    before = {name: os.environ.get(name) for name in threads}
-    os.environ.update(threads)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+        pool.shutdown(cancel_futures=True)

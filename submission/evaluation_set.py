@@ -166,10 +166,9 @@ def write_set(folder: Path, clips: Path, entries: Sequence[Entry], feature: Feat
                 f"{one.stride_bytes}; the configuration gives {feature.frames * stride} and "
                 f"{stride}"
             )
-    filters = common.mel_filters(feature.sample_rate, feature.n_fft, feature.n_mels)
     for one in tqdm(entries, "spectrograms", unit="clip", disable=None):
         try:
-            frames = common.clip_frames(clips / one.wav, feature, filters)
+            frames = common.clip_frames(clips / one.wav, feature)
         except ValueError as error:
             raise UserError(f"{clips / one.wav}: {error}; replace it") from error
         with common.whole_file(folder / one.file) as temporary:

@@ -402,11 +402,10 @@ def test_voltage_drop_slows_the_shaft_and_hums(machine_type):
 @every_type
 def test_stronger_is_farther_from_healthy(machine_type):
     feature = common.load_config().feature
-    filters = common.mel_filters(SAMPLE_RATE, feature.n_fft, feature.n_mels)
-    healthy = common.log_mel(clip(machine_type), feature, filters)
+    healthy = common.log_mel(clip(machine_type), feature)
     for cause in MACHINES[machine_type].causes:
         frames = [
-            common.log_mel(clip(machine_type, cause, strength), feature, filters)
+            common.log_mel(clip(machine_type, cause, strength), feature)
             for strength in (demo.WEAKEST, 0.5, 1.0)
         ]
         # (3,) float64, dB: the mean spectrum's distance

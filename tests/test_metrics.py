@@ -20,6 +20,27 @@ def kernel(labels, scores):
     return (a > b) + 0.5 * (a == b)
 
 
+@pytest.mark.parametrize("decimals", [6, 1, 0])
+@pytest.mark.parametrize("max_fpr", [None, 1, 0.5, 0.1, 0.013])
+def test_areas_and_curves_are_scikit_learns(decimals, max_fpr):
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    for seed in range(20):
+        labels, scores = example(seed=seed, decimals=decimals)
+        expected = roc_auc_score(labels, scores, max_fpr=max_fpr)
+        assert metrics.auc(labels, scores, max_fpr) == pytest.approx(expected, abs=1e-14)
+        fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+        np.testing.assert_allclose(metrics.roc_curve(labels, scores), (fpr, tpr), atol=1e-14)
+
+
+def test_rank_correlation_is_scipys():
+    from scipy.stats import spearmanr
+
+    _, a = example(decimals=1)
+    b = a + np.random.default_rng(1).normal(0, 1, len(a)).round(1)
+    assert metrics.rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic, rel=1e-12)
+
+
 @pytest.mark.parametrize("decimals", [6, 0])
 def test_delong_is_its_definition(decimals):
     labels, scores = example(decimals=decimals)

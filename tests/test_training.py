@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
-from conftest import arguments, write_config
+from conftest import arguments, write_clip, write_config
 
 import common
 import keras_model
@@ -16,8 +16,8 @@ def tensorflow():
     keras_model.start_tensorflow(0)
 
 
-def prepared(data, **fit):
-    cfg = common.load_config(write_config(data, fit=fit))
+def prepared(data, feature=None, **fit):
+    cfg = common.load_config(write_config(data, fit=fit, feature=feature or {}))
     args = arguments()
     (clip_set,) = frames.survey(cfg, args, ["ToyTest"], "train")
     store = frames.load(cfg, args, clip_set)
@@ -48,8 +48,8 @@ def test_training_is_keras_fit(data):
     same.compile(optimizer="adam", loss="mean_squared_error")
     n_train = training.split_clips(len(store), cfg.fit.validation_split)
     assert n_train == 10
-    windows = store.gather(store.window_starts(5, slice(n_train)), 5)
-    held_out = store.gather(store.window_starts(5, slice(n_train, None)), 5)
+    windows, held_out = (np.concatenate([common.vectors(store[i], 5) for i in clips])
+                         for clips in (range(n_train), range(n_train, len(store))))  # fmt: skip
     expected = same.fit(
         windows, windows, batch_size=64, epochs=3, shuffle=False, verbose=0,
         validation_data=(held_out, held_out),
@@ -73,25 +73,29 @@ def test_the_same_seed_gives_the_same_weights(data):
     assert not np.array_equal(results[0][0], results[2][0])
 
 
-def test_every_window_is_visited_once_an_epoch(data, monkeypatch):
-    cfg, store, model = prepared(data, epochs=2)
-    seen = []
-    gather = frames.FrameStore.gather
+@pytest.mark.parametrize("frames_per_block", [10**6, 90, 30])
+def test_every_window_is_visited_once(data, monkeypatch, frames_per_block):
+    """Whatever the blocks: whole batches but for the last, an order of its own for each seed."""
+    monkeypatch.setattr(training, "FRAMES_PER_BLOCK", frames_per_block)
+    write_clip(data / "dev_data/ToyTest/train/normal_id_01_00000099.wav", 99, n_samples=40000)
+    _, store, _ = prepared(data, feature={"central_frames": None})
+    clips = np.array([9, 2, 5, 3, 12, 6, 0])
+    expected = np.concatenate([common.vectors(store[i], 5) for i in clips])
 
-    def recording(self, starts, n):
-        seen.append(starts)
-        return gather(self, starts, n)
+    def visited(seed):
+        rng = None if seed is None else np.random.default_rng(seed)
+        parts = list(training.blocks(store, clips, 5, 64, rng))
+        assert all(len(starts) % 64 == 0 for _, starts in parts[:-1])
+        assert len(parts) == 1 if frames_per_block == 10**6 else len(parts) > 2
+        return np.concatenate([common.vectors(f, 5)[starts] for f, starts in parts])
 
-    monkeypatch.setattr(frames.FrameStore, "gather", recording)
-    training.fit(model, store, cfg)
-    train, held_out = (store.window_starts(5, s) for s in (slice(10), slice(10, None)))
-    first, validation, second, _ = seen
-    assert not np.array_equal(first, train)
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(np.sort(first), train)
-    np.testing.assert_array_equal(np.sort(second), train)
-    np.testing.assert_array_equal(validation, held_out)
-    assert not set(train // 40) & set(held_out // 40), "no clip is in both"
+    np.testing.assert_array_equal(visited(None), expected)
+    first, again, other = visited(1), visited(1), visited(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(first, expected)
+    np.testing.assert_array_equal(*(np.unique(windows, axis=0) for windows in (first, expected)))
+    assert len(first) == len(expected) == len(np.unique(expected, axis=0))
 
 
 @pytest.mark.parametrize(
@@ -109,13 +113,12 @@ def test_without_validation_there_is_no_validation_loss(data):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data):
-    import dataclasses
-
     cfg, store, model = prepared(data, epochs=3)
-    poisoned = np.array(store.frames)
-    poisoned[3] = np.nan
+    poisoned = np.fromfile(store.path, np.float32)
+    poisoned[300] = np.nan
+    poisoned.tofile(store.path)
     with pytest.raises(UserError, match="training loss of epoch 1 is nan"):
-        training.fit(model, dataclasses.replace(store, frames=poisoned), cfg)
+        training.fit(model, store, cfg)
 
 
 @pytest.mark.parametrize("key", ["optimizer", "loss"])
@@ -128,6 +131,7 @@ def test_a_name_that_keras_does_not_know(data, key):
 
 MEMORY_PROBE = """
 import re, sys
+from pathlib import Path
 import numpy as np
 import common, keras_model
 from asd import frames, training
@@ -138,10 +142,8 @@ def resident(field):  # MB; not getrusage, whose peak is inherited from the pare
 keras_model.start_tensorflow(0)
 idle = resident("VmRSS")
 n_clips, cfg = 1500, common.load_config(sys.argv[1])
-store = frames.FrameStore(
-    (None,) * n_clips, np.memmap(sys.argv[2], np.float32, "r", shape=(200 * n_clips, 128)),
-    200 * np.arange(n_clips + 1), 0,
-)
+offsets = 200 * np.arange(n_clips + 1)
+store = frames.FrameStore((None,) * n_clips, Path(sys.argv[2]), 128, offsets, 0)
 training.fit(keras_model.build(640), store, cfg)
 print(resident("VmHWM") - idle)
 """
