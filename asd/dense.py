@@ -164,7 +164,8 @@ def _arrays_by_kind(weights: h5py.Group, kind: str, _: str, number: int) -> list
 
 def _arrays_by_name(weights: h5py.Group, _: str, name: str, __: int) -> list[np.ndarray]:
     """Of an .h5 file: groups are called by the layer, and list their arrays."""
-    return [weights[name][key][()] for key in weights[name].attrs["weight_names"]]
+    group = weights.get(name)  # some have none for an input
+    return [group[key][()] for key in group.attrs["weight_names"]] if group else []
 
 
 def predictor(chain: Sequence[Dense]) -> Predict:

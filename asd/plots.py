@@ -26,22 +26,22 @@ Curve = tuple[str, np.ndarray, np.ndarray, float | None]
 
 
 @contextmanager
-def _figure(path: Path, rows: int = 1, height: float = HEIGHT_INCHES) -> Iterator[list[Axes]]:
+def figure(path: Path, rows: int = 1, height: float = HEIGHT_INCHES) -> Iterator[list[Axes]]:
     """Axes one above the other, drawn without a display; saved to `path` when left."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure((WIDTH_INCHES, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    yield list(figure.subplots(rows, 1, squeeze=False)[:, 0])
+    drawn = Figure((WIDTH_INCHES, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(drawn)
+    yield list(drawn.subplots(rows, 1, squeeze=False)[:, 0])
     with common.whole_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+        drawn.savefig(temporary, format="png")
 
 
 def history(path: Path, machine_type: str, rows: History) -> None:
     """Training and validation loss by epoch."""
     epochs, losses, val_losses = zip(*rows, strict=True)
-    with _figure(path) as (axes,):
+    with figure(path) as (axes,):
         axes.semilogy(epochs, losses, color=NORMAL_COLOUR, label="training clips")
         if val_losses[-1] is not None:
             axes.semilogy(epochs, val_losses, color=ANOMALY_COLOUR, label="validation clips")
@@ -53,7 +53,7 @@ def history(path: Path, machine_type: str, rows: History) -> None:
 
 def roc(path: Path, machine_type: str, curves: list[Curve], max_fpr: float) -> None:
     """ROC curve of each id; the shaded strip is where pAUC is taken."""
-    with _figure(path, height=WIDTH_INCHES) as (axes,):
+    with figure(path, height=WIDTH_INCHES) as (axes,):
         axes.axvspan(0, max_fpr, color="0.93", label=f"pAUC: up to {max_fpr:g}")
         axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="chance")
         for name, labels, scores, auc in curves:
@@ -77,7 +77,7 @@ def histograms(path: Path, machine_type: str, curves: list[Curve]) -> None:
     everything = np.concatenate([scores for _, _, scores, _ in curves])
     edges = np.histogram_bin_edges(everything, bins=40)
     height = 1.2 + 1.5 * len(curves)
-    with _figure(path, rows=len(curves), height=height) as rows:
+    with figure(path, rows=len(curves), height=height) as rows:
         for axes, (name, labels, scores, auc) in zip(rows, curves, strict=True):
             for label, text, colour in (
                 (0, "normal", NORMAL_COLOUR),
@@ -89,3 +89,17 @@ def histograms(path: Path, machine_type: str, curves: list[Curve]) -> None:
             axes.yaxis.get_major_locator().set_params(integer=True)
         rows[0].legend()
         rows[-1].set_xlabel(SCORE_LABEL)
+
+
+def ratios(path: Path, bars: list[tuple[str, float, float]]) -> None:
+    """Bars of name, ratio and the ratio that is asked for, on a logarithmic scale."""
+    names, values, least = zip(*bars[::-1], strict=True)
+    with figure(path, height=1.2 + 0.5 * len(bars)) as (axes,):
+        axes.barh(names, values, color=NORMAL_COLOUR, height=0.6)
+        places = range(len(bars))
+        low, high = ([place + side for place in places] for side in (-0.4, 0.4))
+        axes.vlines(least, low, high, color=ANOMALY_COLOUR, linewidth=2, label="asked for")
+        for place, value in zip(places, values, strict=True):
+            axes.text(value, place, f" {value:.1f} x", va="center")
+        axes.set(xscale="log", xlim=(1, 2 * max(*values, *least)), xlabel="times the published way")
+        axes.legend(loc="lower right")

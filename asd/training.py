@@ -63,6 +63,24 @@ def blocks(
 
 
 def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
+    """Train the auto-encoder as configured, and show how it goes; see `epochs`."""
+    from tqdm import tqdm
+
+    history: History = []
+    rows = epochs(model, store, cfg)
+    bar = tqdm(rows, "training", cfg.fit.epochs, unit="epoch", disable=cfg.fit.verbose != 1)
+    for epoch, loss, val_loss in bar:
+        history.append((epoch, loss, val_loss))
+        shown = {"loss": f"{loss:.3f}"} | ({"val_loss": f"{val_loss:.3f}"} if val_loss else {})
+        bar.set_postfix(shown)
+        if cfg.fit.verbose == 2:
+            print(f"epoch {epoch}/{cfg.fit.epochs}", *(f"{k} {v}" for k, v in shown.items()))
+    return history
+
+
+def epochs(
+    model: keras.Model, store: FrameStore, cfg: Config
+) -> Iterator[tuple[int, float, float | None]]:
     """Train the auto-encoder to reconstruct the windows of the store's clips.
 
     Each epoch visits every training window once; with `fit.shuffle` in an order drawn from the
@@ -70,16 +88,14 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
     an epoch is the mean over its batches while they are trained on, as Keras' fit reports it;
     the validation loss is taken after the epoch, in inference mode.
 
-    Returns
-    -------
-    one row per epoch
+    Yields
+    ------
+    a row of the history after each epoch
 
     Raises
     ------
     UserError : the loss is not a number, or Keras does not know the optimiser or the loss.
     """
-    from tqdm import tqdm
-
     n, size = cfg.feature.frames, cfg.fit.batch_size
     n_train = split_clips(len(store), cfg.fit.validation_split)
     train, validation = np.arange(n_train), np.arange(n_train, len(store))
@@ -91,9 +107,7 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
         total = math.fsum(float(function(frames, starts)) for frames, starts in parts)
         return total / int(store.n_windows(n)[clips].sum())
 
-    history: History = []
-    bar = tqdm(range(1, cfg.fit.epochs + 1), "training", unit="epoch", disable=cfg.fit.verbose != 1)
-    for epoch in bar:
+    for epoch in range(1, cfg.fit.epochs + 1):
         rng = np.random.default_rng([cfg.seed, epoch]) if cfg.fit.shuffle else None
         try:
             loss = mean(train_on, rng.permutation(train) if rng else train, rng)
@@ -105,13 +119,7 @@ def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
                 f"the training loss of epoch {epoch} is {loss}; nothing was written; "
                 "check the recordings and fit.compile in the YAML"
             )
-        val_loss = mean(measure, validation, None) if len(validation) else None
-        history.append((epoch, loss, val_loss))
-        shown = {"loss": f"{loss:.3f}"} | ({"val_loss": f"{val_loss:.3f}"} if val_loss else {})
-        bar.set_postfix(shown)
-        if cfg.fit.verbose == 2:
-            print(f"epoch {epoch}/{cfg.fit.epochs}", *(f"{k} {v}" for k, v in shown.items()))
-    return history
+        yield epoch, loss, mean(measure, validation, None) if len(validation) else None
 
 
 def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from conftest import (
     ROOT,
     SAMPLE_RATE,
@@ -329,6 +330,20 @@ def test_help_needs_nothing_heavy():
         assert "argparse" in imported
         heavy = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "soundfile"}
         assert not imported & heavy
+
+
+def test_scoring_needs_nothing_heavy(story, tmp_path):
+    values = yaml.safe_load((story / "test.yaml").read_text())
+    values["result_directory"] = str(tmp_path)
+    config = tmp_path / "test.yaml"
+    config.write_text(yaml.safe_dump(values))
+    for name in (SCRIPTS[1], SCRIPTS[3]):
+        command = [sys.executable, "-X", "importtime", str(ROOT / name), "-d", "-c", str(config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout
+        imported = set(re.findall(r"\| +(\w+)$", done.stderr, re.MULTILINE))
+        assert "numpy" in imported
+        assert not imported & {"tensorflow", "keras", "sklearn", "scipy", "librosa"}
 
 
 def test_version():

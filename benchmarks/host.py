@@ -1,0 +1,556 @@
+"""Time this project against the published way of working, on the same clips, in one run.
+
+    python -m benchmarks.host [--size full|small] [--work FOLDER] [--out benchmarks] [--only ...]
+
+Makes demo clips in the layout of ToyCar (11 s, 16 kHz), then measures both ways alternately:
+features, training, scoring, calibration and conversion, the four scripts end to end, peak memory,
+and how soon the scripts start. Writes <out>/host.csv and host.png, and prints the table. `full`
+takes about 40 minutes on two cores and 12 GB of memory. Linux: memory is read from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+import common
+from common import UserError
+
+TYPE = "DemoFan"
+STAGES = ("train", "test", "convert", "tflite")
+SCRIPTS = dict(zip(STAGES, sorted(common.HERE.glob("0*.py")), strict=True))
+POLL_SECONDS = 0.02  # between looks at a process' peak memory
+FEW_CLIPS = 100  # do 01 and 03 spend their time on imports?
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    train_clips: int
+    test_clips: int
+    epochs: int  # of the four scripts
+    training_epochs: int  # of the training alone; the first, which compiles, does not count
+    repeats: int
+    memory_times: int  # the larger run's training clips, in multiples of `train_clips`
+    ids: int = 4
+
+
+SIZES = {"full": Size(1000, 200, 20, 4, 3, 7), "small": Size(8, 8, 1, 2, 1, 2, ids=2)}
+
+
+@dataclass
+class Row:
+    """A line of the table."""
+
+    what: str
+    unit: str
+    published: list[float] = field(default_factory=list)
+    ours: list[float] = field(default_factory=list)
+    least: float | None = None  # ratio that is asked for
+    more_is_better: bool = False
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better ours is, by the medians."""
+        if not self.published or not self.ours:
+            return None
+        ours, published = statistics.median(self.ours), statistics.median(self.published)
+        return ours / published if self.more_is_better else published / ours
+
+    def rates(self, count: int) -> None:
+        """Turn the seconds that `count` things took into things a second."""
+        for values in (self.published, self.ours):
+            values[:] = [count / seconds for seconds in values]
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+# ---------------------------------------------------------------------------------------------
+# Clips and configuration.
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folders of a run."""
+
+    work: Path
+    size: Size
+
+    @property
+    def data(self) -> Path:
+        """Of the machine type: train/ and test/."""
+        return self.work / "demo/dev_data" / TYPE
+
+    def make(self) -> None:
+        """Make the clips; those of the larger run are the same ones under more names."""
+        from asd import demo
+
+        size = self.size
+        counts = {"--ids": size.ids, "--train-clips": size.train_clips // size.ids,
+                  "--test-clips": size.test_clips // size.ids // 2, "--seconds": 11}  # fmt: skip
+        numbers = [text for pair in counts.items() for text in map(str, pair)]
+        demo.main(["--out", str(self.work / "demo"), "--no-eval", "-m", TYPE, *numbers])
+        for times in range(size.memory_times):
+            for path in (self.data / "train").iterdir():
+                machine_id = int(path.name[10:12]) + 2 * size.ids * times
+                self._link(
+                    path, "many", "train", f"{path.name[:10]}{machine_id:02}{path.name[12:]}"
+                )
+        for split in ("train", "test"):
+            paths = sorted((self.data / split).iterdir())
+            for path in paths[:: max(1, len(paths) // FEW_CLIPS)]:
+                self._link(path, "few", split, path.name)
+
+    def _link(self, path: Path, data: str, split: str, name: str) -> None:
+        target = self.work / data / TYPE / split / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            os.link(path, target)
+
+    def config(self, folder: Path, data: Path, seed: int = 0, **fit: Any) -> Path:
+        """A YAML file for our scripts: recordings below `data`, everything else in `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        names = ("feature", "model", "result")
+        values: dict[str, Any] = {f"{name}_directory": str(folder / name) for name in names}
+        values |= {"dev_directory": str(data), "seed": seed, "fit": {"verbose": 0} | fit}
+        path = folder / "host.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    def fresh(self, name: str) -> Path:
+        """An empty folder."""
+        folder = self.work / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+
+ARGUMENTS = argparse.Namespace(mode="dev", skip_bad_clips=False)
+
+
+def load_store(cfg: common.Config, split: str) -> Any:
+    """Our frame store, computed where it is missing."""
+    from asd import frames
+
+    (clip_set,) = frames.survey(cfg, ARGUMENTS, [TYPE], split)
+    return frames.load(cfg, ARGUMENTS, clip_set)
+
+
+# ---------------------------------------------------------------------------------------------
+# Functions: both ways in this process.
+
+
+def features(place: Place) -> Iterator[Row]:
+    """From wavs to what training reads: the matrix of vectors, or the frame store."""
+    from benchmarks import published
+
+    paths = published.clips(place.data / "train")
+    row = Row("features", "clips/s", least=6, more_is_better=True)
+    published.matrix_of(paths[:4])  # librosa compiles and loads things at its first call
+    for _ in range(place.size.repeats):
+        row.published.append(seconds_of(lambda: published.matrix_of(paths)))
+        cfg = common.load_config(place.config(place.fresh("features"), place.data.parent))
+        row.ours.append(seconds_of(lambda cfg=cfg: load_store(cfg, "train")))
+    row.rates(len(paths))
+    yield row
+
+
+def sgemm_seconds(batch: int, widths: Sequence[int], training: bool) -> float:
+    """The matrix products of a batch alone, by the faster of NumPy's and TensorFlow's sgemm.
+
+    Forward X W of each layer; for training also X' dY, and dY W' but for the first layer.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    shapes = []
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        shapes.append((batch, n_in, n_out))
+        if training:
+            shapes.append((n_in, batch, n_out))
+            if i:
+                shapes.append((batch, n_out, n_in))
+    pairs = [
+        [rng.standard_normal(shape, np.float32) for shape in ((m, k), (k, n))] for m, k, n in shapes
+    ]
+    tensors = [[tf.constant(matrix) for matrix in pair] for pair in pairs]
+
+    @tf.function
+    def products() -> list[tf.Tensor]:
+        return [tf.matmul(a, b) for a, b in tensors]
+
+    def best(function: Callable[[], Any]) -> float:
+        function()
+        return statistics.median(seconds_of(function) for _ in range(30))
+
+    return min(best(products), best(lambda: [a @ b for a, b in pairs]))
+
+
+def training(place: Place) -> Iterator[Row]:
+    """Epochs after the first, validation included; and the machine's limit for these shapes."""
+    import keras
+
+    import keras_model
+    from asd import training as ours
+    from benchmarks import published
+
+    size = place.size
+    path = place.config(place.work / "training", place.data.parent, epochs=size.training_epochs)
+    cfg = common.load_config(path)
+    store = load_store(cfg, "train")
+    matrix = published.matrix_of([clip.path for clip in store.clips])
+    n_windows = int(store.n_windows(cfg.feature.frames).sum())
+    n_train = round(n_windows * (1 - cfg.fit.validation_split))
+    row = Row("training", "windows/s", least=3, more_is_better=True)
+    share = Row("training, share of sgemm", "%", least=None, more_is_better=True)
+    for seed in range(size.repeats):
+        keras_model.start_tensorflow(seed)
+        ends: list[float] = []
+        callback = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_, ends=ends: ends.append(time.perf_counter())
+        )
+        published.fit(matrix, size.training_epochs, [callback])
+        row.published += np.diff(ends).tolist()
+
+        model = keras_model.build(cfg.feature.vector_size)
+        ends = [time.perf_counter() for _ in ours.epochs(model, store, cfg)]
+        row.ours += np.diff(ends).tolist()
+        widths = [w.shape[0] for w in model.get_weights() if w.ndim == 2] + [
+            cfg.feature.vector_size
+        ]
+        batch = cfg.fit.batch_size
+        limit = n_train / batch * sgemm_seconds(batch, widths, True)
+        limit += (n_windows - n_train) / batch * sgemm_seconds(batch, widths, False)
+        epochs = size.training_epochs - 1
+        for way in ("published", "ours"):
+            values = getattr(row, way)[-epochs:]
+            getattr(share, way).extend(100 * limit / seconds for seconds in values)
+    row.rates(n_train)
+    share.note = "the bare matrix products of these layers would be 100"
+    yield row
+    yield share
+
+
+def _model_file(place: Place) -> Path:
+    """A trained model, for scoring and conversion; one epoch is enough."""
+    import keras_model
+    from asd import training as ours
+
+    folder = place.work / "training"
+    cfg = common.load_config(place.config(folder, place.data.parent, epochs=1))
+    path = folder / f"model_{TYPE}.keras"
+    if not path.exists():
+        keras_model.start_tensorflow(0)
+        model = keras_model.build(cfg.feature.vector_size)
+        ours.fit(model, load_store(cfg, "train"), cfg)
+        model.save(path)
+    return path
+
+
+def scoring(place: Place) -> Iterator[Row]:
+    """From the frames of the test clips to their scores."""
+    import keras_model
+    from benchmarks import published
+
+    path = _model_file(place)
+    cfg = common.load_config(place.work / "training/host.yaml")
+    store, n = load_store(cfg, "test"), cfg.feature.frames
+    keras_model.start_tensorflow(0)
+    model, predict = keras_model.load(path, 640), keras_model.scorer(path, 640)
+    vectors = [common.vectors(frames, n).astype(np.float64) for frames in store]
+    row = Row("scoring from frames", "clips/s", least=20, more_is_better=True)
+    expected = [published.score(model, one) for one in vectors]  # warms up, too
+    for _ in range(place.size.repeats):
+        row.published.append(seconds_of(lambda: [published.score(model, one) for one in vectors]))
+        row.ours.append(seconds_of(lambda: common.anomaly_scores(predict, store, n)))
+    worst = np.abs(common.anomaly_scores(predict, store, n) / expected - 1).max()
+    row.note = f"largest relative difference of a score {worst:.1e}"
+    row.rates(len(store))
+    yield row
+
+
+def conversion(place: Place) -> Iterator[Row]:
+    """Batch-norm fold, calibration, five TFLite files."""
+    import keras_model
+    from asd import tflite
+    from benchmarks import published
+
+    path = _model_file(place)
+    cfg = common.load_config(place.work / "training/host.yaml")
+    store = load_store(cfg, "train")
+    matrix = published.matrix_of([clip.path for clip in store.clips])
+    keras_model.start_tensorflow(0)
+    model = keras_model.load(path, cfg.feature.vector_size)
+
+    def ours() -> None:
+        prepared = tflite.prepare(model, cfg.convert)
+        n = cfg.feature.frames
+        count = cfg.convert.calibration_windows
+        chosen = tflite.spread_windows(int(store.n_windows(n).sum()), count, cfg.seed)
+        windows = store.gather(chosen, n)
+        for variant in tflite.VARIANTS:
+            tflite.convert(prepared, variant, windows)
+
+    row = Row("calibration and the five conversions", "s", least=10)
+    tflite.convert(tflite.prepare(model, cfg.convert), "")  # the converter's own start
+    for _ in range(place.size.repeats):
+        theirs = published.conversions(published.folded(model), matrix)
+        with common.quiet_stderr(), contextlib.redirect_stdout(io.StringIO()):
+            row.published.append(seconds_of(lambda it=theirs: list(it)))
+        row.ours.append(seconds_of(ours))
+    yield row
+
+
+# ---------------------------------------------------------------------------------------------
+# Scripts: each in a process of its own.
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A process that has ended well."""
+
+    seconds: float
+    peak_mb: float
+    errors: str  # what it wrote to stderr
+
+
+def run(command: Sequence[str | Path]) -> Ran:
+    """Run a command and watch its peak resident memory.
+
+    Raises
+    ------
+    UserError : it fails; its last lines are shown.
+    """
+    environment = os.environ | {"PYTHONPATH": str(common.HERE), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        start, peak = time.perf_counter(), 0
+        streams = {"stdout": output, "stderr": errors, "stdin": subprocess.DEVNULL}
+        process = subprocess.Popen([str(part) for part in command], env=environment, **streams)
+        while process.poll() is None:
+            peak = max(peak, _peak_kb(process.pid))
+            time.sleep(POLL_SECONDS)
+        seconds = time.perf_counter() - start
+        for stream in (output, errors):
+            stream.seek(0)
+        said = errors.read()
+        if process.returncode:
+            last = " | ".join((output.read() + said).strip().splitlines()[-3:])
+            raise UserError(f"{' '.join(map(str, command))}: failed: {last}")
+    return Ran(seconds, peak / 1024, said)
+
+
+def _peak_kb(pid: int) -> int:
+    """Of /proc, not of getrusage, whose peak is inherited from the parent."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def published_stage(stage: str, data: Path, folder: Path, epochs: int) -> Ran:
+    """A script of the published way."""
+    module = ["-m", "benchmarks.published", stage]
+    return run([sys.executable, *module, data, folder, str(epochs)])
+
+
+def our_stage(stage: str, config: Path, *python: str) -> Ran:
+    """A script of ours; without emulated boards, which the published way does not have."""
+    boards = ["--boards", "none"] if stage == "tflite" else []
+    return run([sys.executable, *python, SCRIPTS[stage], "-d", "-c", config, *boards])
+
+
+def end_to_end(place: Place) -> Iterator[Row]:
+    """The four scripts, start-up included, and the losses that they end with."""
+    size = place.size
+    rows = {stage: Row(f"{SCRIPTS[stage].name} and its like", "s") for stage in STAGES}
+    total = Row("the four scripts end to end", "s", least=3)
+    losses = [Row("final training loss", "dB^2"), Row("final validation loss", "dB^2")]
+    for seed in range(size.repeats):
+        folder = place.fresh("published")
+        for stage in STAGES:
+            ran = published_stage(stage, place.data, folder, size.epochs)
+            rows[stage].published.append(ran.seconds)
+        folder = place.fresh("ours")
+        config = place.config(folder, place.data.parent, seed, epochs=size.epochs)
+        for stage in STAGES:
+            rows[stage].ours.append(our_stage(stage, config).seconds)
+        theirs = common.read_csv(place.work / "published/history.csv")[-1]
+        ours = common.read_csv(folder / f"model/history_{TYPE}.csv")[-1][1:]
+        for row, published, our in zip(losses, theirs, ours, strict=True):
+            row.published.append(float(published))
+            row.ours.append(float(our))
+    for way in ("published", "ours"):
+        parts = zip(*(getattr(row, way) for row in rows.values()), strict=True)
+        getattr(total, way).extend(sum(part) for part in parts)
+    yield total
+    yield from rows.values()
+    for row in losses:
+        row.note = f"seeds 0 to {size.repeats - 1}, {size.epochs} epochs"
+        yield row
+
+
+def memory(place: Place) -> Iterator[Row]:
+    """Peak resident memory and time of training, one epoch, on few and on many clips."""
+    start = "import keras_model; keras_model.start_tensorflow(0)"
+    idle = run([sys.executable, "-c", start])
+    yield Row("idle TensorFlow", "MB", ours=[idle.peak_mb])
+    few, many = place.size.train_clips, place.size.train_clips * place.size.memory_times
+    ran = {}
+    for count, data in ((few, place.data.parent), (many, place.work / "many")):
+        theirs = published_stage("train", data / TYPE, place.fresh("published"), 1)
+        folder = place.fresh("ours")
+        ran[count] = our_stage("train", place.config(folder, data, epochs=1))
+        row = Row(f"peak memory, {count} clips", "MB", [theirs.peak_mb], [ran[count].peak_mb])
+        row.least = 6 if count == many else None
+        row.note = f"{ran[count].peak_mb - idle.peak_mb:.0f} MB above idle TensorFlow"
+        yield row
+        yield Row(f"one epoch, {count} clips", "s", [theirs.seconds], [ran[count].seconds])
+        shutil.rmtree(folder)
+    growth = (ran[many].seconds - idle.seconds) / (ran[few].seconds - idle.seconds)
+    row = Row(f"time of {many} clips / time of {few}", "times", ours=[growth])
+    row.note = f"without TensorFlow's start; {many // few} is in proportion"
+    yield row
+
+
+def start_up(place: Place) -> Iterator[Row]:
+    """How soon `-h`, wrong usage and `import common` end; how much of 01 and 03 is importing."""
+    repeats = 3 * place.size.repeats
+
+    def seconds(*command: str | Path, status: int = 0) -> list[float]:
+        arguments = [sys.executable, *map(str, command)]
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            done = subprocess.run(arguments, cwd=common.HERE, capture_output=True)
+            times.append(time.perf_counter() - start)
+            if done.returncode != status:
+                raise UserError(f"{' '.join(arguments)}: status {done.returncode}")
+        return times
+
+    for script in SCRIPTS.values():
+        yield Row(f"{script.name} -h", "s", ours=seconds(script, "-h"), note="below .3 is asked")
+    wrong = seconds(SCRIPTS["train"], "--nonsense", status=2)
+    yield Row("wrong usage", "s", ours=wrong, note="below .3 is asked")
+    common_alone = seconds("-c", "import common")
+    yield Row("import common", "s", ours=common_alone, note="below .4 is asked")
+
+    config = place.config(place.fresh("ours"), place.work / "few", epochs=1)
+    count = len(list((place.work / "few" / TYPE / "test").iterdir()))
+    for stage in STAGES:
+        ran = our_stage(stage, config)  # also what the next one reads
+        if stage in ("test", "tflite"):
+            walls = [our_stage(stage, config).seconds for _ in range(repeats)]
+            ran = our_stage(stage, config, "-X", "importtime")
+            times = re.findall(r"^import time: +(\d+) \|", ran.errors, re.M)
+            row = Row(f"{SCRIPTS[stage].name}, {count} clips", "s", ours=walls)
+            row.note = f"{sum(map(int, times)) / 1e6:.2f} s of it imports"
+            yield row
+
+
+SECTIONS = {
+    part.__name__: part
+    for part in (features, training, scoring, conversion, end_to_end, memory, start_up)
+}
+
+
+# ---------------------------------------------------------------------------------------------
+# What is written.
+
+
+def show(rows: Sequence[Row]) -> str:
+    """The table in Markdown."""
+    lines = [
+        "| what | unit | published | ours | ratio | asked | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        asked = "" if row.least is None else f"{row.least:g}"
+        cells = (row.what, row.unit, _cell(row.published), _cell(row.ours), ratio, asked, row.note)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(values: Sequence[float]) -> str:
+    """The median, and the spread from least to most."""
+    if not values:
+        return ""
+    digits = ",.0f" if min(values) >= 100 else ".3g"
+    median, low, high = (format(f(values), digits) for f in (statistics.median, min, max))
+    return f"{median} ({low} to {high})" if len(values) > 1 else median
+
+
+HEADER = ("what", "unit", "published", "published_low", "published_high", "ours", "ours_low",
+          "ours_high", "ratio", "asked", "note")  # fmt: skip
+
+
+def write(out: Path, rows: Sequence[Row]) -> None:
+    """host.csv and host.png."""
+    from asd import plots
+
+    table = []
+    for row in rows:
+        cells: list[Any] = [row.what, row.unit]
+        for values in (row.published, row.ours):
+            cells += [f(values) for f in (statistics.median, min, max)] if values else [""] * 3
+        plain = ["" if value is None else value for value in (row.ratio, row.least)]
+        table.append([*cells, *plain, row.note])
+    common.write_csv(out / "host.csv", [HEADER, *table])
+    bars = [row for row in rows if row.least is not None and row.ratio is not None]
+    if bars:
+        plots.ratios(out / "host.png", [(row.what, row.ratio, row.least) for row in bars])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.host",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--work", type=Path, help="clips and models go there, and stay")
+    parser.add_argument("--out", type=Path, default=common.HERE / "benchmarks")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    args = parser.parse_args(argv)
+    if not Path("/proc/self/status").exists():
+        raise UserError("peak memory is read from /proc, which only Linux has")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Place((args.work or Path(temporary)).resolve(), SIZES[args.size])
+        place.make()
+        for name in args.only:
+            print(f"measuring {name} ...", flush=True)
+            rows += SECTIONS[name](place)
+            write(args.out, rows)
+    print(f"\n{os.cpu_count()} cores, {args.size}: medians (from least to most)\n")
+    print(show(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(common.run(main))

@@ -1,0 +1,58 @@
+"""The benchmark's logic, at its smallest size; never its timings."""
+
+import statistics
+
+import pytest
+
+import common
+from benchmarks import host, published
+
+
+def test_the_whole_benchmark(tmp_path):
+    arguments = ["--size", "small", "--work", tmp_path / "work", "--out", tmp_path / "out"]
+    assert common.run(lambda: host.main([str(argument) for argument in arguments])) == 0
+    header, *rows = common.read_csv(tmp_path / "out/host.csv")
+    assert tuple(header) == host.HEADER
+    table = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert len(table) == len(rows)
+    asked = {what: float(row["asked"]) for what, row in table.items() if row["asked"]}
+    assert asked == {
+        "features": 6, "training": 3, "scoring from frames": 20, "peak memory, 16 clips": 6,
+        "calibration and the five conversions": 10, "the four scripts end to end": 3,
+    }  # fmt: skip
+    for row in table.values():
+        figures = [row[key] for key in header[2:9] if row[key]]
+        assert figures
+        assert all(float(figure) > 0 for figure in figures), row
+    names = [f"{script.name} and its like" for script in host.SCRIPTS.values()]
+    parts = sum(float(table[name]["ours"]) for name in names)
+    assert float(table["the four scripts end to end"]["ours"]) == pytest.approx(parts)
+    assert (tmp_path / "out/host.png").stat().st_size > 5000
+
+
+def test_ratios_say_how_many_times_better():
+    faster = host.Row("rate", "1/s", [10.0, 20.0, 30.0], [80.0, 100.0], more_is_better=True)
+    assert faster.ratio == statistics.median([80, 100]) / 20
+    shorter = host.Row("time", "s", [10.0], [4.0])
+    assert shorter.ratio == 2.5
+    shorter.rates(100)
+    assert (shorter.published, shorter.ours) == ([10.0], [25.0])
+    assert host.Row("alone", "s", ours=[1.0]).ratio is None
+
+
+def test_a_script_that_fails_is_told():
+    with pytest.raises(common.UserError, match="failed: .*no such stage"):
+        host.run(["sh", "-c", "echo no such stage >&2; exit 3"])
+
+
+def test_both_ways_see_the_same_vectors(tmp_path):
+    place = host.Place(tmp_path, host.SIZES["small"])
+    place.make()
+    cfg = common.load_config(place.config(tmp_path / "c", place.data.parent))
+    store = host.load_store(cfg, "train")
+    ours = [vector for frames in store for vector in common.vectors(frames, 5)]
+    theirs = published.matrix_of(published.clips(place.data / "train"))
+    assert theirs.shape == (8 * 196, 640)
+    assert abs(theirs - ours).max() < 1e-4  # dB
+    many = published.clips(tmp_path / "many" / host.TYPE / "train")
+    assert len({path.name for path in many}) == 16
