@@ -25,11 +25,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 import numpy as np
-import yaml
+
+if TYPE_CHECKING:
+    import yaml
 
 __version__ = "0.1.0"
 
@@ -167,24 +169,6 @@ class Config(Section):
         return Path(self.dev_directory if mode == "dev" else self.eval_directory)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 but for two traps: 1e-4 is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key} stands twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def load_config(path: str | Path = BASELINE) -> Config:
     """Read a YAML file over the values of baseline.yaml.
 
@@ -211,8 +195,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     ------
     UserError : no such file, not YAML, a key stands twice, or something else than a mapping.
     """
+    import yaml
+
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader())
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"{path}: no such configuration file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -220,6 +206,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict | None):
         raise UserError(f"{path}: not a mapping of keys to values, as baseline.yaml is")
     return values or {}
+
+
+@functools.cache
+def _yaml_loader() -> type[yaml.SafeLoader]:
+    """YAML 1.1 but for two traps: 1e-4 is a number, and a key that stands twice is an error."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key} stands twice", node.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+    number = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
+    return Loader
 
 
 SectionType = TypeVar("SectionType", bound=Section)

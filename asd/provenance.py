@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,9 @@ LIBRARIES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "soundfile")
 
 def versions() -> dict[str, str]:
     """Versions of this project, Python and the libraries that shape the numbers."""
+    import importlib.metadata
+    import platform
+
     installed = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"asd": common.__version__, "python": platform.python_version()} | installed
 
