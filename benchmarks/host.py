@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import itertools
 import os
 import re
 import shutil
@@ -179,78 +178,27 @@ def features(place: Place) -> Iterator[Row]:
     yield row
 
 
-def sgemm_seconds(batch: int, widths: Sequence[int], training: bool) -> float:
-    """The matrix products of a batch alone, by the faster of NumPy's and TensorFlow's sgemm.
-
-    Forward X W of each layer; for training also X' dY, and dY W' but for the first layer.
-    """
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-    shapes = []
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
-        shapes.append((batch, n_in, n_out))
-        if training:
-            shapes.append((n_in, batch, n_out))
-            if i:
-                shapes.append((batch, n_out, n_in))
-    pairs = [
-        [rng.standard_normal(shape, np.float32) for shape in ((m, k), (k, n))] for m, k, n in shapes
-    ]
-    tensors = [[tf.constant(matrix) for matrix in pair] for pair in pairs]
-
-    @tf.function
-    def products() -> list[tf.Tensor]:
-        return [tf.matmul(a, b) for a, b in tensors]
-
-    def best(function: Callable[[], Any]) -> float:
-        function()
-        return statistics.median(seconds_of(function) for _ in range(30))
-
-    return min(best(products), best(lambda: [a @ b for a, b in pairs]))
-
-
 def training(place: Place) -> Iterator[Row]:
     """Epochs after the first, validation included; and the machine's limit for these shapes."""
-    import keras
-
-    import keras_model
-    from asd import training as ours
-    from benchmarks import published
-
     size = place.size
     path = place.config(place.work / "training", place.data.parent, epochs=size.training_epochs)
     cfg = common.load_config(path)
-    store = load_store(cfg, "train")
-    matrix = published.matrix_of([clip.path for clip in store.clips])
-    n_windows = int(store.n_windows(cfg.feature.frames).sum())
-    n_train = round(n_windows * (1 - cfg.fit.validation_split))
+    n_windows = int(load_store(cfg, "train").n_windows(cfg.feature.frames).sum())
     row = Row("training", "windows/s", least=3, more_is_better=True)
-    share = Row("training, share of sgemm", "%", least=None, more_is_better=True)
+    share = Row("training, of the sgemm rate", "%", more_is_better=True)
     for seed in range(size.repeats):
-        keras_model.start_tensorflow(seed)
-        ends: list[float] = []
-        callback = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda *_, ends=ends: ends.append(time.perf_counter())
-        )
-        published.fit(matrix, size.training_epochs, [callback])
-        row.published += np.diff(ends).tolist()
 
-        model = keras_model.build(cfg.feature.vector_size)
-        ends = [time.perf_counter() for _ in ours.epochs(model, store, cfg)]
-        row.ours += np.diff(ends).tolist()
-        widths = [w.shape[0] for w in model.get_weights() if w.ndim == 2] + [
-            cfg.feature.vector_size
-        ]
-        batch = cfg.fit.batch_size
-        limit = n_train / batch * sgemm_seconds(batch, widths, True)
-        limit += (n_windows - n_train) / batch * sgemm_seconds(batch, widths, False)
-        epochs = size.training_epochs - 1
-        for way in ("published", "ours"):
-            values = getattr(row, way)[-epochs:]
-            getattr(share, way).extend(100 * limit / seconds for seconds in values)
-    row.rates(n_train)
-    share.note = "the bare matrix products of these layers would be 100"
+        def epochs(way: str, seed: int = seed) -> list[float]:
+            ran = run([sys.executable, "-m", "benchmarks.epochs", way, path, str(seed)])
+            return [float(text) for text in ran.output.splitlines()[-1].split()[1:]]
+
+        theirs, ours, (limit,) = epochs("published"), epochs("ours"), epochs("sgemm")
+        row.published += theirs
+        row.ours += ours
+        share.published += [100 * limit / seconds for seconds in theirs]
+        share.ours += [100 * limit / seconds for seconds in ours]
+    row.rates(round(n_windows * (1 - cfg.fit.validation_split)))
+    share.note = "the bare matrix products of these layers: 100; 60 is asked"
     yield row
     yield share
 
@@ -264,7 +212,6 @@ def _model_file(place: Place) -> Path:
     cfg = common.load_config(place.config(folder, place.data.parent, epochs=1))
     path = folder / f"model_{TYPE}.keras"
     if not path.exists():
-        keras_model.start_tensorflow(0)
         model = keras_model.build(cfg.feature.vector_size)
         ours.fit(model, load_store(cfg, "train"), cfg)
         model.save(path)
@@ -279,7 +226,6 @@ def scoring(place: Place) -> Iterator[Row]:
     path = _model_file(place)
     cfg = common.load_config(place.work / "training/host.yaml")
     store, n = load_store(cfg, "test"), cfg.feature.frames
-    keras_model.start_tensorflow(0)
     model, predict = keras_model.load(path, 640), keras_model.scorer(path, 640)
     vectors = [common.vectors(frames, n).astype(np.float64) for frames in store]
     row = Row("scoring from frames", "clips/s", least=20, more_is_better=True)
@@ -303,7 +249,6 @@ def conversion(place: Place) -> Iterator[Row]:
     cfg = common.load_config(place.work / "training/host.yaml")
     store = load_store(cfg, "train")
     matrix = published.matrix_of([clip.path for clip in store.clips])
-    keras_model.start_tensorflow(0)
     model = keras_model.load(path, cfg.feature.vector_size)
 
     def ours() -> None:
@@ -335,6 +280,7 @@ class Ran:
 
     seconds: float
     peak_mb: float
+    output: str
     errors: str  # what it wrote to stderr
 
 
@@ -356,11 +302,11 @@ def run(command: Sequence[str | Path]) -> Ran:
         seconds = time.perf_counter() - start
         for stream in (output, errors):
             stream.seek(0)
-        said = errors.read()
-        if process.returncode:
-            last = " | ".join((output.read() + said).strip().splitlines()[-3:])
-            raise UserError(f"{' '.join(map(str, command))}: failed: {last}")
-    return Ran(seconds, peak / 1024, said)
+        ran = Ran(seconds, peak / 1024, output.read(), errors.read())
+    if process.returncode:
+        last = " | ".join((ran.output + ran.errors).strip().splitlines()[-3:])
+        raise UserError(f"{' '.join(map(str, command))}: failed: {last}")
+    return ran
 
 
 def _peak_kb(pid: int) -> int:
@@ -538,6 +484,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=common.HERE / "benchmarks")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     args = parser.parse_args(argv)
+    # Not by start_tensorflow: in this process TensorFlow is as the published way has it.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not Path("/proc/self/status").exists():
         raise UserError("peak memory is read from /proc, which only Linux has")
     rows: list[Row] = []
