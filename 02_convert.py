@@ -21,11 +21,8 @@ from asd import codegen, frames, provenance, tflite
 
 def convert(cfg, path, store, machine_type):
     """Write the five variants of one model."""
-    model = keras_model.load(path, cfg.feature.vector_size)
-    try:
-        prepared = tflite.prepare(model, cfg.convert)
-    except common.UserError as error:
-        raise common.UserError(f"{path}: {error}") from error
+    chain = keras_model.load_chain(path, cfg.feature.vector_size)
+    prepared = tflite.prepare(chain, cfg.convert)
     n_windows = int(store.n_windows(cfg.feature.frames).sum())
     chosen = tflite.spread_windows(n_windows, cfg.convert.calibration_windows, cfg.seed)
     windows = store.gather(chosen, cfg.feature.frames)
@@ -54,7 +51,6 @@ def main(argv=None):
     common.check_writable(cfg.models)
 
     stores = [frames.load(cfg, args, clip_set) for clip_set in clip_sets]
-    keras_model.start_tensorflow(cfg.seed)
     for machine_type, path, store in zip(machine_types, models, stores, strict=True):
         convert(cfg, path, store, machine_type)
 

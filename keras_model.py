@@ -110,6 +110,29 @@ def load(path: Path, vector_size: int) -> keras.Model:
     return model
 
 
+def _read_chain(path: Path, vector_size: int) -> list[dense.Dense] | None:
+    """A model file's dense chain of that size, if it holds one."""
+    chain = dense.read(path)
+    fits = chain and len(chain[0].weights) == len(chain[-1].bias) == vector_size
+    return chain if fits else None
+
+
+def load_chain(path: Path, vector_size: int) -> list[dense.Dense]:
+    """A model file as a dense chain; without TensorFlow, unless there is something to explain.
+
+    Raises
+    ------
+    UserError : see `load`; or the model is no chain.
+    """
+    if chain := _read_chain(path, vector_size):
+        return chain
+    start_tensorflow(0)  # nothing is drawn: any seed will do
+    try:
+        return dense.of_model(load(path, vector_size))
+    except dense.NotAChain as error:
+        raise UserError(f"{path}: {error}") from error
+
+
 def scorer(path: Path, vector_size: int) -> Predict:
     """A model file as a function of windows; without TensorFlow where it is a dense chain.
 
@@ -121,10 +144,9 @@ def scorer(path: Path, vector_size: int) -> Predict:
     ------
     UserError : see `load`.
     """
-    chain = dense.read(path)
-    if chain and len(chain[0].weights) == len(chain[-1].bias) == vector_size:
+    if chain := _read_chain(path, vector_size):
         return dense.predictor(chain)
-    start_tensorflow(0)  # nothing is drawn: any seed will do
+    start_tensorflow(0)
     return predictor(load(path, vector_size))
 
 

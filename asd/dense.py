@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     import h5py
     import keras
 
+
+class NotAChain(UserError):
+    """A model that is no chain of dense layers."""
+
+
 WINDOWS_PER_BLOCK = 1024  # hidden values of that many stay in a core's cache
 
 
@@ -63,7 +68,7 @@ def of_model(model: keras.Model) -> list[Dense]:
 
     Raises
     ------
-    UserError : see `chain_of`.
+    NotAChain : see `chain_of`.
     """
     return chain_of(
         Layer(type(one).__name__, one.get_config(), one.get_weights()) for one in model.layers
@@ -75,7 +80,7 @@ def chain_of(layers: Iterator[Layer] | Sequence[Layer]) -> list[Dense]:
 
     Raises
     ------
-    UserError : a layer of another kind, or batch normalisation that does not follow a Dense.
+    NotAChain : a layer of another kind, or batch normalisation that does not follow a Dense.
     """
     chain: list[Dense] = []
     for layer in layers:
@@ -89,7 +94,7 @@ def chain_of(layers: Iterator[Layer] | Sequence[Layer]) -> list[Dense]:
         elif chain and _is_relu(layer):
             chain[-1].relu = True
         else:
-            raise UserError(
+            raise NotAChain(
                 f"layer {config['name']} ({kind}) cannot be folded; a chain of Dense (linear or "
                 "relu, with bias), BatchNormalization and ReLU layers can"
             )
@@ -125,7 +130,7 @@ def read(path: Path) -> list[Dense] | None:
         with h5py.File(path) as file:
             config = json.loads(file.attrs["model_config"])
             return chain_of(_layers(config, file["model_weights"], _arrays_by_name))
-    except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, UserError):
+    except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError, NotAChain):
         return None
 
 
@@ -168,39 +173,49 @@ def _arrays_by_name(weights: h5py.Group, _: str, name: str, __: int) -> list[np.
     return [group[key][()] for key in group.attrs["weight_names"]] if group else []
 
 
+def activations(chain: Sequence[Dense], windows: np.ndarray) -> Iterator[np.ndarray]:
+    """The output of each layer, in float32 and in the order of Keras' operations.
+
+    Each is overwritten by none of the next.
+
+    Parameters
+    ----------
+    windows : (n, n_inputs) float32
+    """
+    values = windows
+    for layer in chain:
+        values = values @ np.asarray(layer.weights, np.float32)
+        values += np.asarray(layer.bias, np.float32)
+        if layer.norm:
+            slope, intercept = _line(layer.norm)
+            values *= slope
+            values += intercept
+        if layer.relu:
+            np.maximum(values, 0, out=values)
+        yield values
+
+
 def predictor(chain: Sequence[Dense]) -> Predict:
-    """The chain as a function of windows, in float32 and in the order of Keras' operations.
+    """The chain as a function of windows; see `activations`.
 
     Returns
     -------
     function (n, n_inputs) float32 -> (n, n_outputs) float32
     """
-    steps = [(layer.weights, layer.bias, _line(layer.norm), layer.relu) for layer in chain]
-
-    def forward(values: np.ndarray) -> np.ndarray:
-        for weights, bias, line, relu in steps:
-            values = values @ weights
-            values += bias
-            if line:
-                values *= line[0]
-                values += line[1]
-            if relu:
-                np.maximum(values, 0, out=values)
-        return values
 
     def predict(windows: np.ndarray) -> np.ndarray:
         outputs = np.empty((len(windows), len(chain[-1].bias)), np.float32)
         for i in range(0, len(windows), WINDOWS_PER_BLOCK):
             block = slice(i, i + WINDOWS_PER_BLOCK)
-            outputs[block] = forward(windows[block])
+            for values in activations(chain, windows[block]):
+                last = values
+            outputs[block] = last
         return outputs
 
     return predict
 
 
-def _line(norm: Norm | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _line(norm: Norm) -> tuple[np.ndarray, np.ndarray]:
     """Batch normalisation as slope and intercept, in float32 as TensorFlow computes them."""
-    if norm is None:
-        return None
     slope = norm.gamma * (1 / np.sqrt(norm.variance + np.float32(norm.epsilon)))
     return slope, norm.beta - norm.mean * slope

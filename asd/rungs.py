@@ -163,7 +163,7 @@ def climb(
     litert = tflite.runner(model)
     source, target = litert.source, litert.target
     windows = np.concatenate([common.vectors(frames, n) for frames in clips])
-    inputs = tflite.quantise(windows, source["scale"], source["zero_point"])
+    inputs = tflite.to_int8(windows, source["scale"], source["zero_point"])
     expected = litert(inputs)
     folder = model.parent / f"model_{keras.machine_type}_c"
     header = folder / "model.h"

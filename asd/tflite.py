@@ -2,12 +2,12 @@
 
 From Python, with calibration windows of your own::
 
-    import keras, numpy as np
-    from asd import tflite
+    import numpy as np
+    from asd import dense, tflite
 
-    model = keras.models.load_model("ad01.h5", compile=False)
+    chain = dense.read("ad01.h5")                   # or a Keras model
     windows = np.load("windows.npy")                # (n, 640) float32, dB
-    folded = tflite.fold_batch_norm(model)
+    folded = tflite.fold_batch_norm(chain)
     content = tflite.convert(folded, "_quant_fullint_micro_intio", windows)
     predict = tflite.predictor(content)             # (n, 640) float32 -> (n, 640) float32
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import common
-from asd import dense
+from asd import dense, quantise
 from asd.dense import Dense
 from common import Conversion, UserError
 
@@ -46,22 +46,22 @@ class Variant:
     title: str
     quantised: bool = False  # int8 weights
     calibrated: bool = False  # int8 activations, from calibration windows
-    int8_only: bool = False  # fail rather than leave an operator in float
     int8_io: bool = False  # int8 input and output
 
 
-# The files of MLPerf Tiny's reference, under its names.
+# The files of MLPerf Tiny's reference, under its names. The third leaves no operator in float, so
+# the fourth, which the reference restricts to int8 operators, is the same.
 VARIANTS = (
     Variant("", "float32"),
     Variant("_quant", "int8 weights", quantised=True),
     Variant("_quant_fullint", "int8", quantised=True, calibrated=True),
-    Variant("_quant_fullint_micro", "int8, int8 operators only", True, True, int8_only=True),
-    Variant("_quant_fullint_micro_intio", "int8 in and out (MCU)", True, True, True, int8_io=True),
+    Variant("_quant_fullint_micro", "int8, int8 operators only", quantised=True, calibrated=True),
+    Variant("_quant_fullint_micro_intio", "int8 in and out (MCU)", True, True, int8_io=True),
 )
 BY_SUFFIX = {variant.suffix: variant for variant in VARIANTS}
 
 
-def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
+def fold_batch_norm(model: keras.Model | Sequence[Dense], reference: bool = False) -> list[Dense]:
     """The same function as dense layers only: batch normalisation goes into the weights.
 
     With k = gamma / sqrt(variance + eps): weights * k, and bias (bias - mean) * k + beta
@@ -69,34 +69,31 @@ def fold_batch_norm(model: keras.Model, reference: bool = False) -> keras.Model:
 
     Parameters
     ----------
-    model : a chain of Dense, BatchNormalization and ReLU layers
+    model : a chain of Dense, BatchNormalization and ReLU layers: of `dense.read`, or Keras' own
     reference : drop the Dense bias, as the converter of MLPerf Tiny's published files does:
         bias -mean * k + beta. Another function than the model.
 
     Raises
     ------
-    UserError : a layer of another kind, or batch normalisation that does not follow a Dense.
+    NotAChain : see `dense.of_model`.
     """
-    chain = dense.of_model(model)
-    for layer in chain:
-        _fold(layer, reference)
-    return _model(chain)
+    chain = model if isinstance(model, Sequence) else dense.of_model(model)
+    return [_folded(layer, reference) for layer in chain]
 
 
-def _fold(layer: Dense, reference: bool) -> None:
-    layer.weights, layer.bias = (np.asarray(a, np.float64) for a in (layer.weights, layer.bias))
+def _folded(layer: Dense, reference: bool) -> Dense:
+    weights, bias = (np.asarray(a, np.float64) for a in (layer.weights, layer.bias))
     if norm := layer.norm:
         gamma, beta, mean, variance = (
             np.asarray(a, np.float64) for a in (norm.gamma, norm.beta, norm.mean, norm.variance)
         )
         k = gamma / np.sqrt(variance + norm.epsilon)
-        layer.weights = layer.weights * k
-        bias = np.zeros_like(mean) if reference else layer.bias
-        layer.bias = (bias - mean) * k + beta
-        layer.norm = None
+        weights = weights * k
+        bias = ((0 if reference else bias) - mean) * k + beta
+    return Dense(weights, bias, relu=layer.relu)
 
 
-def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
+def equalise(chain: Sequence[Dense], rounds: int = 20) -> list[Dense]:
     """The same function with the weight ranges of neighbouring layers made alike.
 
     ReLU(s * x) = s * ReLU(x) for s > 0, so a factor on an output channel of a layer can be taken
@@ -106,9 +103,16 @@ def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
 
     Parameters
     ----------
-    model : dense layers with ReLU between them, of `fold_batch_norm`
+    chain : of `fold_batch_norm`
+
+    Raises
+    ------
+    UserError : batch normalisation is left.
     """
-    chain = _chain(model)
+    _check_folded(chain)
+    chain = [
+        Dense(np.array(layer.weights), np.array(layer.bias), relu=layer.relu) for layer in chain
+    ]
     for _ in range(rounds):
         for first, second in itertools.pairwise(chain):
             if not first.relu:
@@ -120,34 +124,17 @@ def equalise(model: keras.Model, rounds: int = 20) -> keras.Model:
             first.weights *= factor
             first.bias *= factor
             second.weights /= factor[:, None]
-    return _model(chain)
-
-
-def _chain(model: keras.Model) -> list[Dense]:
-    """The layers of a folded model, float64."""
-    chain = dense.of_model(model)
-    for layer in chain:
-        if layer.norm:
-            raise UserError("batch normalisation is not folded; fold_batch_norm comes first")
-        layer.weights, layer.bias = (np.array(a, np.float64) for a in (layer.weights, layer.bias))
     return chain
 
 
-def _model(chain: list[Dense]) -> keras.Model:
-    from keras import Input, Model, layers
-
-    inputs = x = Input((len(chain[0].weights),))
-    for layer in chain:
-        x = layers.Dense(len(layer.bias), activation="relu" if layer.relu else None)(x)
-    model = Model(inputs, x)
-    arrays = [array for layer in chain for array in (layer.weights, layer.bias)]
-    model.set_weights([array.astype(np.float32) for array in arrays])
-    return model
+def _check_folded(chain: Sequence[Dense]) -> None:
+    if any(layer.norm for layer in chain):
+        raise UserError("batch normalisation is not folded; fold_batch_norm comes first")
 
 
-def prepare(model: keras.Model, conversion: Conversion) -> keras.Model:
+def prepare(chain: Sequence[Dense], conversion: Conversion) -> list[Dense]:
     """Fold, and equalise where one scale per weight tensor asks for it, as configured."""
-    folded = fold_batch_norm(model, conversion.reference_fold)
+    folded = fold_batch_norm(chain, conversion.reference_fold)
     per_tensor = conversion.dense_weights == "per_tensor"
     return equalise(folded) if per_tensor and conversion.equalise else folded
 
@@ -165,16 +152,16 @@ def spread_windows(n_windows: int, count: int, seed: int) -> np.ndarray:
 
 
 def convert(
-    model: keras.Model,
+    chain: Sequence[Dense],
     variant: Variant | str,
     windows: np.ndarray | None = None,
     per_channel: bool = True,
 ) -> bytes:
-    """Convert a folded model with a converter of its own.
+    """Convert a folded model.
 
     Parameters
     ----------
-    model : dense layers only, of `fold_batch_norm` or `equalise`
+    chain : of `fold_batch_norm` or `equalise`
     variant : a row of `VARIANTS` or its suffix
     windows : (n, vector_size) float32, dB: calibrates the activations of int8 variants
     per_channel : one scale per output of a layer, or one per weight tensor
@@ -187,44 +174,21 @@ def convert(
     ------
     ValueError : a calibrated variant without windows, or with windows of another shape or of
         values that are not numbers.
-    UserError : the model is not folded.
+    UserError : batch normalisation is left.
     """
-    import tensorflow as tf
+    from asd import flatfile
 
+    _check_folded(chain)
     variant = BY_SUFFIX[variant] if isinstance(variant, str) else variant
-    size = model.input_shape[1]
-    # Weights as constants: the converter would leave a Keras model's as variables to be read.
-    layers = [
-        (tf.constant(layer.weights, tf.float32), tf.constant(layer.bias, tf.float32), layer.relu)
-        for layer in _chain(model)
-    ]
-
-    def forward(windows: tf.Tensor) -> tf.Tensor:
-        for weights, bias, relu in layers:
-            windows = tf.matmul(windows, weights) + bias
-            windows = tf.nn.relu(windows) if relu else windows
-        return windows
-
-    spec = tf.TensorSpec((None, size), tf.float32, "windows")
-    concrete = tf.function(forward, [spec]).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
-    if variant.quantised:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        # TensorFlow's only switch for it; a test sees to it that it works.
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
-    if variant.calibrated:
-        batch = np.ascontiguousarray([] if windows is None else windows, np.float32)
-        if batch.ndim != 2 or batch.shape[1] != size or not len(batch):
-            raise ValueError(f"calibration needs windows of shape (n, {size})")
-        if not np.isfinite(batch).all():
-            raise ValueError("calibration windows hold values that are not numbers")
-        converter.representative_dataset = lambda: iter([[batch]])
-    if variant.int8_only:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    if variant.int8_io:
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    with common.quiet_stderr():
-        return converter.convert()
+    if not variant.calibrated:
+        return flatfile.of_floats(chain, variant.quantised, per_channel)
+    size = len(chain[0].weights)
+    windows = np.ascontiguousarray([] if windows is None else windows, np.float32)
+    if windows.ndim != 2 or windows.shape[1] != size or not len(windows):
+        raise ValueError(f"calibration needs windows of shape (n, {size})")
+    if not np.isfinite(windows).all():
+        raise ValueError("calibration windows hold values that are not numbers")
+    return flatfile.of_integers(*quantise.quantise(chain, windows, per_channel), variant.int8_io)
 
 
 def describe(content: bytes) -> dict[str, Any]:
@@ -384,7 +348,7 @@ def in_floats(
     def predict(windows: np.ndarray) -> np.ndarray:
         windows = np.ascontiguousarray(windows, np.float32)
         if source["type"] == "int8":
-            windows = quantise(windows, source["scale"], source["zero_point"])
+            windows = to_int8(windows, source["scale"], source["zero_point"])
         values = run(windows)
         if target["type"] == "int8":
             values = values.astype(np.float32) - target["zero_point"]
@@ -394,7 +358,7 @@ def in_floats(
     return predict
 
 
-def quantise(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+def to_int8(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
     """clamp(round(values / scale) + zero_point), ties to even, in float32; int8."""
     q = np.round(values / np.float32(scale)) + zero_point
     return np.clip(q, -128, 127).astype(np.int8)

@@ -249,10 +249,11 @@ def conversion(place: Place) -> Iterator[Row]:
     cfg = common.load_config(place.work / "training/host.yaml")
     store = load_store(cfg, "train")
     matrix = published.matrix_of([clip.path for clip in store.clips])
-    model = keras_model.load(path, cfg.feature.vector_size)
+    size = cfg.feature.vector_size
+    model = keras_model.load(path, size)
 
     def ours() -> None:
-        prepared = tflite.prepare(model, cfg.convert)
+        prepared = tflite.prepare(keras_model.load_chain(path, size), cfg.convert)
         n = cfg.feature.frames
         count = cfg.convert.calibration_windows
         chosen = tflite.spread_windows(int(store.n_windows(n).sum()), count, cfg.seed)
@@ -261,7 +262,8 @@ def conversion(place: Place) -> Iterator[Row]:
             tflite.convert(prepared, variant, windows)
 
     row = Row("calibration and the five conversions", "s", least=10)
-    tflite.convert(tflite.prepare(model, cfg.convert), "")  # the converter's own start
+    next(published.conversions(published.folded(model), matrix))  # TensorFlow's own start
+    ours()
     for _ in range(place.size.repeats):
         theirs = published.conversions(published.folded(model), matrix)
         with common.quiet_stderr(), contextlib.redirect_stdout(io.StringIO()):

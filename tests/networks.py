@@ -1,84 +1,32 @@
-"""Int8 TFLite files of random chains of fully connected layers, written without a converter."""
+"""Int8 TFLite files of random chains of fully connected layers."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+
+from asd import flatfile
+from asd.quantise import IntDense, Scale
 
 
-@dataclass
-class Dense:
+def int_dense(
+    weights: np.ndarray,  # (outputs, inputs) int8
+    bias: np.ndarray | None,  # (outputs,) int32
+    weight_scales: Sequence[float],  # one, or one per output
+    relu: bool,
+    scale: float,  # of the output
+    zero_point: int,  # of the output
+) -> IntDense:
     """A layer as the file has it."""
-
-    weights: np.ndarray  # (outputs, inputs) int8
-    bias: np.ndarray | None  # (outputs,) int32
-    weight_scales: Sequence[float]  # one, or one per output
-    relu: bool
-    scale: float  # of the output
-    zero_point: int  # of the output
+    return IntDense(weights, bias, np.array(weight_scales, np.float32), relu,
+                    Scale(scale, zero_point))  # fmt: skip
 
 
-def tflite(layers: Sequence[Dense], input_scale: float, input_zero_point: int) -> bytes:
+def tflite(layers: Sequence[IntDense], input_scale: float, input_zero_point: int) -> bytes:
     """The flatbuffer of a chain of layers."""
-    model, graph = schema.ModelT(), schema.SubGraphT()
-    model.version, model.subgraphs = 3, [graph]
-    model.buffers = [schema.BufferT()]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
-    code.version = 4
-    model.operatorCodes = [code]
-    graph.tensors, graph.operators = [], []
-
-    def tensor(shape, kind, scales, zero_points, data=None, name="t"):
-        t = schema.TensorT()
-        t.shape, t.type, t.name = list(shape), kind, f"{name}{len(graph.tensors)}"
-        t.quantization = schema.QuantizationParametersT()
-        t.quantization.scale = np.array(scales, np.float32)
-        t.quantization.zeroPoint = np.array(zero_points, np.int64)
-        t.quantization.quantizedDimension = 0
-        t.buffer = 0
-        if data is not None:
-            buffer = schema.BufferT()
-            buffer.data = np.frombuffer(data.tobytes(), np.uint8)
-            model.buffers.append(buffer)
-            t.buffer = len(model.buffers) - 1
-        graph.tensors.append(t)
-        return len(graph.tensors) - 1
-
-    int8, int32 = schema.TensorType.INT8, schema.TensorType.INT32
-    width, scale = layers[0].weights.shape[1], input_scale
-    current = tensor((1, width), int8, [scale], [input_zero_point])
-    graph.inputs = [current]
-    for layer in layers:
-        n = len(layer.weights)
-        zeros = [0] * len(layer.weight_scales)
-        inputs = [current, tensor(layer.weights.shape, int8, layer.weight_scales, zeros,
-                                  layer.weights)]  # fmt: skip
-        if layer.bias is None:
-            inputs.append(-1)
-        else:
-            scales = np.float32(scale) * np.array(layer.weight_scales, np.float32)
-            inputs.append(tensor((n,), int32, scales, zeros, layer.bias))
-        op = schema.OperatorT()
-        op.opcodeIndex = 0
-        op.inputs = inputs
-        op.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
-        op.builtinOptions = schema.FullyConnectedOptionsT()
-        functions = schema.ActivationFunctionType
-        op.builtinOptions.fusedActivationFunction = functions.RELU if layer.relu else functions.NONE
-        current = tensor((1, n), int8, [layer.scale], [layer.zero_point])
-        op.outputs = [current]
-        graph.operators.append(op)
-        scale = layer.scale
-    graph.outputs = [current]
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return flatfile.of_integers(Scale(input_scale, input_zero_point), layers, int8_io=True)
 
 
 def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> bytes:
@@ -112,8 +60,8 @@ def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> byte
         bias = rng.normal(0, largest_bias, n_outputs).astype(np.int32)
         bias = bias if rng.random() < 0.8 else None
         layers.append(
-            Dense(weights.astype(np.int8), bias, weight_scales, bool(rng.integers(2)), out_scale,
-                  after)
+            int_dense(weights.astype(np.int8), bias, weight_scales, bool(rng.integers(2)),
+                      out_scale, after)
         )  # fmt: skip
         scale = out_scale
     return tflite(layers, input_scale, input_zero_point)

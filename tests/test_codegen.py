@@ -9,7 +9,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from conftest import ROOT, board_or_skip
-from networks import Dense, random_network
+from networks import int_dense, random_network
 from networks import tflite as network_file
 
 import common
@@ -68,7 +68,7 @@ def test_requantisation_at_ties_and_ends(tmp_path):
     scales = np.float32([0.5, 0.25, 2.0**-9, 0.50000006, 0.49999997, 1 / 3, 0.0117, 2.0**-23])
     n = len(scales)
     for bias in (0, 1, -1, 2**24 + 1, -(2**24) - 3, 2**30):
-        layer = Dense(np.full((n, 1), 127, np.int8), np.full(n, bias, np.int32), scales, False,
+        layer = int_dense(np.full((n, 1), 127, np.int8), np.full(n, bias, np.int32), scales, False,
                       1.0, 3)  # fmt: skip
         content = network_file([layer], 1.0, 0)
         x = np.arange(-128, 128, dtype=np.int8)[:, None]
@@ -159,7 +159,7 @@ def test_every_board_and_both_roundings(tmp_path, name):
 @needs_cc
 def test_quantise_and_score(tmp_path):
     content = network_file(
-        [Dense(np.eye(9, dtype=np.int8) * 100, None, [0.01], False, 0.5, -3)], 0.25, 17
+        [int_dense(np.eye(9, dtype=np.int8) * 100, None, [0.01], False, 0.5, -3)], 0.25, 17
     )
     codegen.write(content, tmp_path)
     library = ctypes.CDLL(str(rungs.build_host(tmp_path, tmp_path, WARNINGS)))
@@ -170,7 +170,7 @@ def test_quantise_and_score(tmp_path):
         q, scratch = (ctypes.c_int8 * 18)(), (ctypes.c_uint64 * 64)()
         pointer = values.ctypes.data_as(ctypes.c_void_p)
         library.model_quantise(pointer, q)
-        assert list(q)[:9] == tflite.quantise(values, 0.25, 17).tolist()
+        assert list(q)[:9] == tflite.to_int8(values, 0.25, 17).tolist()
         score = library.model_score(pointer, q, scratch)
         if np.abs(values).max() < 1e3:
             error = tflite.predictor(content)(values[None])[0] - values
@@ -267,12 +267,12 @@ def test_the_same_input_gives_the_same_text():
 
 def test_the_range_proofs_fall_back(tmp_path):
     """Sums that may need more than the packed kernels have bits run through the plain one."""
-    wide = Dense(np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32), [1e-4], False,
-                 10.0, 0)  # fmt: skip
+    large = np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32)
+    wide = int_dense(*large, [1e-4], False, 10.0, 0)
     (layer,) = layers.read(network_file([wide], 1.0, -128)).layers
     assert packing.pack_dsp(layer) is None
     assert packing.pack_mlal(layer) is None
-    low = Dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, 1.0, 0)
+    low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, 1.0, 0)
     (layer,) = layers.read(network_file([low], 1.0, 0)).layers
     assert packing.pack_dsp(layer) is None
     if rungs.compiler():
@@ -387,7 +387,7 @@ def test_malformed_files_are_refused():
 @needs_cc
 @pytest.mark.parametrize("factor", [2.0**-45, 2.0**-33, 2.0**-32, 2.0**-31, 100.0])
 def test_double_rounding_of_extreme_factors_is_defined(tmp_path, factor):
-    layer = Dense(np.full((4, 3), 100, np.int8), None, [factor], False, 1.0, 5)
+    layer = int_dense(np.full((4, 3), 100, np.int8), None, [factor], False, 1.0, 5)
     content = network_file([layer], 1.0, 0)
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"]
     x = inputs_of(content, 20)
@@ -461,7 +461,7 @@ def test_all_real_windows_on_the_host_and_an_m4(real_files, tmp_path, name):
     contents, windows = real_files
     assert len(windows) == 14_112
     run = tflite.runner(contents[name])
-    x = tflite.quantise(windows, run.source["scale"], run.source["zero_point"])
+    x = tflite.to_int8(windows, run.source["scale"], run.source["zero_point"])
     expected = run(x)
     assert np.array_equal(host(contents[name], tmp_path)(x), expected)
     ran = boards.run(board_or_skip("mps2-an386"), tmp_path, x, tmp_path)
@@ -483,7 +483,7 @@ def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
     contents, windows = real_files
     for kind, slack in (("published", 1.0), ("per channel", 1.03)):
         run = tflite.runner(contents[kind])
-        x = tflite.quantise(windows[::700], run.source["scale"], run.source["zero_point"])
+        x = tflite.to_int8(windows[::700], run.source["scale"], run.source["zero_point"])
         codegen.write(contents[kind], tmp_path / kind)
         ran = boards.run(board_or_skip(name), tmp_path / kind, x, tmp_path / kind)
         assert np.array_equal(ran.outputs, run(x))

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import networks
 import numpy as np
 import pytest
 from conftest import installed
 
-from asd import boards, codegen
+from asd import boards, codegen, flatfile
+from asd.quantise import IntDense, Scale
 from common import HERE, UserError
 from submission import emulate
 
@@ -383,10 +383,10 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(8)
     narrow, wide = (rng.integers(-127, 128, shape, np.int8) for shape in ((8, 640), (640, 8)))
     layers = [
-        networks.Dense(narrow, None, [0.002], True, 0.3, -128),
-        networks.Dense(wide, None, [0.01], False, 0.36, 96),
+        IntDense(narrow, None, np.float32([0.002]), True, Scale(0.3, -128)),
+        IntDense(wide, None, np.float32([0.01]), False, Scale(0.36, 96)),
     ]
-    codegen.write(networks.tflite(layers, 0.391, 89), folder)
+    codegen.write(flatfile.of_integers(Scale(0.391, 89), layers, int8_io=True), folder)
     return folder
 
 

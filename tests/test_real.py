@@ -11,7 +11,7 @@ from test_common import assert_same_as_librosa
 
 import common
 import keras_model
-from asd import metrics, tflite
+from asd import dense, metrics, tflite
 
 
 def test_frames_are_librosas_on_real_clips(real):
@@ -88,7 +88,7 @@ INT8 = "_quant_fullint_micro_intio"
 
 def test_keras_and_float_on_the_official_files(official):
     assert official.auc(official.scores) == pytest.approx(0.8711, abs=5e-5)
-    folded = official.score(keras_model.predictor(official.folded))
+    folded = official.score(dense.predictor(official.folded))
     np.testing.assert_allclose(folded, official.scores, rtol=1e-4)
     converted = official.score(tflite.predictor(tflite.convert(official.folded, "")))
     np.testing.assert_allclose(converted, official.scores, rtol=1e-4)

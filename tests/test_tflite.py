@@ -5,10 +5,10 @@ import pytest
 
 import common
 import keras_model
-from asd import tflite
+from asd import dense, quantise, tflite
 from common import UserError
 
-SIZE = 64  # and the units below: the converter leaves small weights in float
+SIZE = 64
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,14 +51,18 @@ def contents(model, windows):
     }
 
 
+def run(chain, windows):
+    return dense.predictor(chain)(windows)
+
+
 def assert_same(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_the_fold_is_the_same_function(model, windows):
     folded = tflite.fold_batch_norm(model)
-    assert {type(layer).__name__ for layer in folded.layers} == {"InputLayer", "Dense"}
-    assert_same(folded.predict(windows, verbose=0), model.predict(windows, verbose=0))
+    assert not any(layer.norm for layer in folded)
+    assert_same(run(folded, windows), model.predict(windows, verbose=0))
 
 
 def test_the_reference_fold_drops_the_bias(model, windows):
@@ -71,8 +75,8 @@ def test_the_reference_fold_drops_the_bias(model, windows):
             weights, bias = layer.get_weights()
             layer.set_weights([weights, 0 * bias])
     expected = unbiased.predict(windows, verbose=0)
-    folded = tflite.fold_batch_norm(model, reference=True).predict(windows, verbose=0)
-    assert_same(folded, expected)
+    folded = tflite.fold_batch_norm(model, reference=True)
+    assert_same(run(folded, windows), expected)
     assert np.abs(expected - model.predict(windows, verbose=0)).max() > 0.1
 
 
@@ -89,8 +93,7 @@ def test_the_fold_knows_norms_without_scale_or_centre(windows):
         ]
     )
     expected = model.predict(windows, verbose=0)
-    folded = tflite.fold_batch_norm(model).predict(windows, verbose=0)
-    assert_same(folded, expected)
+    assert_same(run(tflite.fold_batch_norm(model), windows), expected)
 
 
 def test_other_layers_are_refused_by_name():
@@ -113,11 +116,10 @@ def test_other_layers_are_refused_by_name():
 def test_equalisation_is_the_same_function_with_like_ranges(model, windows):
     folded = tflite.fold_batch_norm(model)
     equal = tflite.equalise(folded)
-    expected = folded.predict(windows, verbose=0)
-    assert_same(equal.predict(windows, verbose=0), expected)
-    before = [np.abs(layer.get_weights()[0]).max(axis=0) for layer in folded.layers[1:-1]]
-    after = [np.abs(layer.get_weights()[0]).max(axis=0) for layer in equal.layers[1:-1]]
-    next_rows = [np.abs(layer.get_weights()[0]).max(axis=1) for layer in equal.layers[2:]]
+    assert_same(run(equal, windows), run(folded, windows))
+    before = [np.abs(layer.weights).max(axis=0) for layer in folded[:-1]]
+    after = [np.abs(layer.weights).max(axis=0) for layer in equal[:-1]]
+    next_rows = [np.abs(layer.weights).max(axis=1) for layer in equal[1:]]
     for ranges, wide, there in zip(after, before, next_rows, strict=True):
         np.testing.assert_allclose(ranges, there, rtol=0.05)
         assert ranges.max() / ranges.min() < wide.max() / wide.min()
@@ -125,12 +127,8 @@ def test_equalisation_is_the_same_function_with_like_ranges(model, windows):
 
 def test_equalisation_leaves_dead_channels_alone(model, windows):
     folded = tflite.fold_batch_norm(model)
-    weights, bias = folded.layers[1].get_weights()
-    weights[:, 2] = 0
-    folded.layers[1].set_weights([weights, bias])
-    expected = folded.predict(windows, verbose=0)
-    equal = tflite.equalise(folded).predict(windows, verbose=0)
-    assert_same(equal, expected)
+    folded[0].weights[:, 2] = 0
+    assert_same(run(tflite.equalise(folded), windows), run(folded, windows))
 
 
 def test_the_variants_are_the_references():
@@ -171,16 +169,112 @@ def test_every_variant_is_close_to_the_model(contents, model, windows, per_chann
         assert (error > 1e-4) == variant.quantised, variant
 
 
+def constants(content):
+    """Kind, scales, zero points and content of every tensor, in the order of the operators."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    graph, kinds = model.subgraphs[0], {0: np.float32, 2: np.int32, 9: np.int8}
+    for operator in graph.operators:
+        for number in (*operator.inputs, *operator.outputs):
+            tensor = graph.tensors[number]
+            data, q = model.buffers[tensor.buffer].data, tensor.quantization
+            scales, points = ([], []) if q is None or q.scale is None else (q.scale, q.zeroPoint)
+            has = data is not None and len(data)
+            values = np.asarray(data, np.uint8).view(kinds[tensor.type]) if has else np.array([])
+            yield tensor.type, np.array(scales), np.array(points), values.astype(np.float64)
+
+
+def by_tensorflow(folded, variant, windows, per_channel):
+    """What TensorFlow's converter makes of the model."""
+    import tensorflow as tf
+    from keras import Input, Model, layers
+
+    inputs = x = Input((SIZE,))
+    for layer in folded:
+        x = layers.Dense(len(layer.bias), activation="relu" if layer.relu else None)(x)
+    model = Model(inputs, x)
+    model.set_weights([array for layer in folded for array in (layer.weights, layer.bias)])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if variant.quantised:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
+    if variant.calibrated:
+        converter.representative_dataset = lambda: iter([[windows]])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if variant.int8_io:
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("variant", tflite.VARIANTS, ids=lambda variant: variant.suffix or "float")
+def test_the_files_are_tensorflows(contents, model, windows, variant, per_channel):
+    """Scales, zero points, integers and operators, but for the last digit of a rounding."""
+    folded = tflite.fold_batch_norm(model)
+    ours = contents[per_channel, variant.suffix]
+    theirs = by_tensorflow(folded, variant, windows, per_channel)
+    assert tflite.describe(ours)["operators"] == tflite.describe(theirs)["operators"]
+    for our, their in zip(constants(ours), constants(theirs), strict=True):
+        assert our[0] == their[0]
+        np.testing.assert_allclose(our[1], their[1], rtol=1e-6)
+        np.testing.assert_array_equal(our[2], their[2])
+        integers = our[0] != 0
+        np.testing.assert_allclose(our[3], their[3], rtol=1e-6, atol=1 if integers else 1e-6)
+        if integers and len(our[3]):
+            assert np.mean(our[3] != their[3]) < 0.01
+
+
+def test_constants_are_aligned(contents):
+    from ai_edge_litert import schema_py_generated as schema
+
+    for content in contents.values():
+        model = schema.Model.GetRootAs(content, 0)
+        for i in range(1, model.BuffersLength()):
+            data = model.Buffers(i).DataAsNumpy()
+            start = data.__array_interface__["data"][0]
+            origin = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+            assert (start - origin) % 16 == 0
+
+
+def test_layers_of_zeros_and_of_large_biases(windows):
+    """Channels without weights, outputs without a range, biases that would not fit 32 bits."""
+    rng = np.random.default_rng(0)
+    first = dense.Dense(0.01 * rng.standard_normal((SIZE, 6)), np.full(6, 5.0), relu=True)
+    first.weights[:, 0] = 0  # a constant
+    first.weights[:, 1], first.bias[1] = 0, -3  # always off
+    first.weights[:, 2] *= 1e-12  # nearly a constant
+    second = dense.Dense(0.1 * rng.standard_normal((6, SIZE)), np.zeros(SIZE))
+    second.weights[:, 3] = 0  # nothing at all
+    expected = run([first, second], windows)
+    for per_channel in (True, False):
+        content = tflite.convert(
+            [first, second], "_quant_fullint_micro_intio", windows, per_channel
+        )
+        actual = tflite.predictor(content)(windows)
+        assert np.abs(actual - expected).max() < 0.03 * np.ptp(expected)
+    dead = dense.Dense(np.zeros((SIZE, 4)), np.zeros(4), relu=True)
+    off = [dead, dense.Dense(np.zeros((4, SIZE)), np.zeros(SIZE))]
+    content = tflite.convert(off, "_quant_fullint", windows)
+    np.testing.assert_array_equal(tflite.predictor(content)(windows), 0)
+
+
+def test_scales_hold_zero_and_the_range():
+    for low, high in ((-3.0, 5.0), (0.0, 7.0), (-1e-3, 0.0), (-100.0, 1.0)):
+        scale = quantise.scale_of(low, high)
+        real = (np.array([-128, 127]) - scale.zero_point) * scale.scale
+        np.testing.assert_allclose(real, [low, high], atol=0.51 * scale.scale)
+        assert -128 <= scale.zero_point <= 127
+    assert quantise.scale_of(0.0, 0.0) == quantise.Scale(1.0, -128)
+
+
 def test_each_channel_has_its_own_scale(model, windows):
     """With channels of very different range only per-channel weights keep the small ones."""
-    from keras import models
-
-    folded = models.clone_model(tflite.fold_batch_norm(model))
-    folded.set_weights(tflite.fold_batch_norm(model).get_weights())
-    weights, bias = folded.layers[-1].get_weights()
+    folded = tflite.fold_batch_norm(model)
     factor = np.where(np.arange(SIZE) == 0, 1e-3, 1.0)
-    folded.layers[-1].set_weights([weights * factor, bias * factor])
-    expected = folded.predict(windows, verbose=0)[:, 0]
+    folded[-1].weights *= factor
+    folded[-1].bias *= factor
+    expected = run(folded, windows)[:, 0]
     errors = []
     for per_channel in (True, False):
         content = tflite.convert(folded, "_quant", None, per_channel)
@@ -250,7 +344,9 @@ def test_calibration_windows_are_numbers(model, windows):
 
 def test_an_unfolded_model_is_refused(model):
     with pytest.raises(UserError, match="fold_batch_norm comes first"):
-        tflite.equalise(model)
+        tflite.equalise(dense.of_model(model))
+    with pytest.raises(UserError, match="fold_batch_norm comes first"):
+        tflite.convert(dense.of_model(model), "")
 
 
 def test_a_predictor_takes_any_float_and_refuses_other_widths(contents, windows):
@@ -274,8 +370,11 @@ def test_prepare_equalises_only_per_tensor(model):
 
     def same_weights(**changes):
         prepared = tflite.prepare(model, msgspec.structs.replace(base, **changes))
-        pairs = zip(prepared.get_weights(), folded.get_weights(), strict=True)
-        return all(np.array_equal(a, b) for a, b in pairs)
+        pairs = zip(prepared, folded, strict=True)
+        return all(
+            np.array_equal(a.weights, b.weights) and np.array_equal(a.bias, b.bias)
+            for a, b in pairs
+        )
 
     assert same_weights()
     assert same_weights(dense_weights="per_tensor", equalise=False)
