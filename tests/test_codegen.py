@@ -276,8 +276,8 @@ def test_the_range_proofs_fall_back(tmp_path):
     (layer,) = layers.read(network_file([low], 1.0, 0)).layers
     assert packing.pack_dsp(layer) is None
     if rungs.compiler():
-        content = network_file([wide, low.__class__(np.full((3, 4), 5, np.int8), None, [1e-2],
-                                                    True, 1.0, 0)], 1.0, -128)  # fmt: skip
+        content = network_file([wide, int_dense(np.full((3, 4), 5, np.int8), None, [1e-2],
+                                               True, 1.0, 0)], 1.0, -128)  # fmt: skip
         x = inputs_of(content, 30)
         for name, flags in HOST_PATHS.items():
             actual = host(content, tmp_path / name, flags=flags)(x)
