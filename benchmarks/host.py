@@ -1,6 +1,6 @@
 """Time this project against the published way of working, on the same clips, in one run.
 
-    python -m benchmarks.host [--size full|small] [--work FOLDER] [--out benchmarks] [--only ...]
+    python benchmarks/host.py [--size full|small] [--work FOLDER] [--out benchmarks] [--only ...]
 
 Makes demo clips in the layout of ToyCar (11 s, 16 kHz), then measures both ways alternately:
 features, training, scoring, calibration and conversion, the four scripts end to end, peak memory,
@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 import common
 from common import UserError
@@ -477,7 +479,6 @@ def write(out: Path, rows: Sequence[Row]) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.host",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
