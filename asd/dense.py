@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import keras
 
 
+WINDOWS_PER_BLOCK = 1024  # hidden values of that many stay in a core's cache
+
+
 class NotAChain(UserError):
     """A model that is no chain of dense layers."""
-
-
-WINDOWS_PER_BLOCK = 1024  # hidden values of that many stay in a core's cache
 
 
 @dataclass
@@ -68,11 +68,22 @@ def of_model(model: keras.Model) -> list[Dense]:
 
     Raises
     ------
-    NotAChain : see `chain_of`.
+    NotAChain : see `chain_of`; or its layers are joined otherwise.
     """
+    arrays = {one.name: one.get_weights() for one in model.layers}
+    layers = _joined_in_a_chain(model.get_config())
     return chain_of(
-        Layer(type(one).__name__, one.get_config(), one.get_weights()) for one in model.layers
+        Layer(one["class_name"], one["config"], arrays.get(one["config"]["name"], []))
+        for one in layers
     )
+
+
+def is_chain(model: keras.Model) -> bool:
+    """Whether each layer of a Keras model takes what the one before gives, and nothing else."""
+    try:
+        return bool(_joined_in_a_chain(model.get_config()))
+    except NotAChain:
+        return False
 
 
 def chain_of(layers: Iterator[Layer] | Sequence[Layer]) -> list[Dense]:
@@ -134,26 +145,34 @@ def read(path: Path) -> list[Dense] | None:
         return None
 
 
-def _layers(config: dict[str, Any], weights: h5py.Group, arrays_of: Any) -> Iterator[Layer]:
-    """The layers of a Functional or Sequential model, each of which takes the one before."""
-    layers = config["config"]["layers"]
+def _joined_in_a_chain(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The layers of a Functional or Sequential model's configuration, checked to be a chain."""
+    layers = config["layers"]
     names = {one["config"]["name"] for one in layers}
-    seen: Counter[str] = Counter()
     before: set[str] = set()
     for one in layers:
-        kind, of_layer = one["class_name"], one["config"]
         if "inbound_nodes" in one and names & set(_texts(one["inbound_nodes"])) != before:
-            raise ValueError("not a chain")
-        before = {of_layer["name"]}
+            raise NotAChain(
+                "its layers are not joined in a chain, each taking the last one's output"
+            )
+        before = {one["config"]["name"]}
+    return layers
+
+
+def _layers(config: dict[str, Any], weights: h5py.Group, arrays_of: Any) -> Iterator[Layer]:
+    """The layers of a file, with their arrays."""
+    seen: Counter[str] = Counter()
+    for one in _joined_in_a_chain(config["config"]):
+        kind, of_layer = one["class_name"], one["config"]
         yield Layer(kind, of_layer, arrays_of(weights, kind, of_layer["name"], seen[kind]))
         seen[kind] += 1
 
 
 def _texts(values: Any) -> Iterator[str]:
-    """Every text in nested lists and the values of mappings."""
+    """Every text in nested sequences and the values of mappings."""
     if isinstance(values, str):
         yield values
-    elif isinstance(values, (list, dict)):
+    elif isinstance(values, (list, tuple, dict)):
         for value in values.values() if isinstance(values, dict) else values:
             yield from _texts(value)
 

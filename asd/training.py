@@ -6,7 +6,6 @@ batch by batch: neither the matrix of all windows nor that of all frames ever ex
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asd import dense
 from asd.frames import FrameStore
 from common import Config, UserError
 
@@ -143,7 +143,7 @@ def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
         raise UserError(f"fit.compile: Keras knows no such name: {reason}") from error
     size, n = cfg.fit.batch_size, cfg.feature.frames
     # Where layers are joined otherwise than in a chain, Keras runs them, on whole batches.
-    chain = all(b.input is a.output for a, b in itertools.pairwise(model.layers))
+    chain = dense.is_chain(model)
     n_parts = min(os.cpu_count() or 1, MOST_PARTS) if chain else 1
     update = _updating(model.trainable_variables, optimizer, n_parts)
     block = (

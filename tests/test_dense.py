@@ -79,6 +79,8 @@ def test_any_other_model_is_run_by_keras(tmp_path, suffix):
         path = tmp_path / f"{name}{suffix}"
         lively(model).save(path)
         assert dense.read(path) is None, name
+        with pytest.raises(dense.NotAChain):
+            dense.of_model(model)
         expected = model.predict(WINDOWS, verbose=0)
         np.testing.assert_allclose(keras_model.scorer(path, 640)(WINDOWS), expected, rtol=1e-4)
 
