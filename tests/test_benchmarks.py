@@ -56,3 +56,10 @@ def test_both_ways_see_the_same_vectors(tmp_path):
     assert abs(theirs - ours).max() < 1e-4  # dB
     many = published.clips(tmp_path / "many" / host.TYPE / "train")
     assert len({path.name for path in many}) == 16
+
+
+def test_a_process_that_takes_all_memory_is_stopped(monkeypatch):
+    monkeypatch.setattr(host, "SPARE_KB", 2**50)
+    ran = host.run(["sleep", "60"])
+    assert ran.stopped
+    assert ran.seconds < 30
