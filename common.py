@@ -148,7 +148,7 @@ class Config(Section):
     result_file: Name
     max_fpr: Annotated[float, msgspec.Meta(gt=0, le=1)]
     seed: Seed
-    workers: NotNegative  # processes that compute features; 0: one per core
+    workers: NotNegative  # threads that compute features; 0: one per core
     feature: Feature
     fit: Fit
     convert: Conversion
