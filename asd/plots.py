@@ -100,6 +100,8 @@ def ratios(path: Path, bars: list[tuple[str, float, float]]) -> None:
         low, high = ([place + side for place in places] for side in (-0.4, 0.4))
         axes.vlines(least, low, high, color=ANOMALY_COLOUR, linewidth=2, label="asked for")
         for place, value in zip(places, values, strict=True):
-            axes.text(value, place, f" {value:.1f} x", va="center")
-        axes.set(xscale="log", xlim=(1, 2 * max(*values, *least)), xlabel="times the published way")
-        axes.legend(loc="lower right")
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            beyond = 1.08 * max(value, least[place])
+            axes.text(beyond, place, f"{value:.1f} x", va="center", bbox=behind)
+        axes.set(xscale="log", xlim=(1, 3 * max(*values, *least)), xlabel="times the published way")
+        axes.legend(loc="upper right")
