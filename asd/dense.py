@@ -195,8 +195,6 @@ def _arrays_by_name(weights: h5py.Group, _: str, name: str, __: int) -> list[np.
 def activations(chain: Sequence[Dense], windows: np.ndarray) -> Iterator[np.ndarray]:
     """The output of each layer, in float32 and in the order of Keras' operations.
 
-    Each is overwritten by none of the next.
-
     Parameters
     ----------
     windows : (n, n_inputs) float32

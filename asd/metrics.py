@@ -87,17 +87,9 @@ def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) ->
         return float(np.trapezoid(tpr, fpr))
     inside = fpr <= max_fpr
     x = np.append(fpr[inside], max_fpr)
-    y = np.append(tpr[inside], _between(max_fpr, fpr, tpr))
+    y = np.append(tpr[inside], np.interp(max_fpr, fpr, tpr))
     least = max_fpr**2 / 2  # the area of chance
     return float((1 + (np.trapezoid(y, x) - least) / (max_fpr - least)) / 2)
-
-
-def _between(x: float, xs: np.ndarray, ys: np.ndarray) -> float:
-    """The curve's height at x, 0 <= x < 1; where it rises straight up there, the top."""
-    right = int(np.searchsorted(xs, x, "right"))
-    left = right - 1
-    share = (x - xs[left]) / (xs[right] - xs[left])
-    return float(ys[left] + share * (ys[right] - ys[left]))
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:

@@ -93,9 +93,9 @@ class Device:
     Parameters
     ----------
     port, baud : see the module
-    answer_seconds, infer_seconds : how long a line may take, after `infer` and otherwise
-    verify : have every window read back, which takes twice the time: a byte that was lost is
-        noticed anyway, a digit that became another one only so
+    answer_seconds, infer_seconds : how long a line may take: usually, and after `infer`
+    verify : have every window read back, which is slower: a byte that was lost is noticed
+        anyway, a digit that became another one only so
 
     Attributes
     ----------

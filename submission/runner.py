@@ -135,9 +135,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--infer-timeout", type=float, default=link.INFER_SECONDS, metavar="SECONDS"
     )
-    parser.add_argument(
-        "--verify", action="store_true", help="read every window back; takes twice the time"
-    )
+    parser.add_argument("--verify", action="store_true", help="read every window back; slower")
     args = parser.parse_args(argv)
     if args.inferences < 1 or args.warmups < 0 or min(args.timeout, args.infer_timeout) <= 0:
         parser.error("--inferences is 1 or more, --warmups 0 or more, time-outs above 0")
