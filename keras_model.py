@@ -22,14 +22,8 @@ SUFFIXES = (".keras", ".h5", ".hdf5")  # ours, then the published ones
 
 
 def start_tensorflow(seed: int) -> None:
-    """Import TensorFlow, silence its banners, make its results repeatable and seed it.
-
-    It runs as many operations at once as there are cores, each on one: matrices of 128 columns are
-    too small to be shared (see `asd.training`).
-    """
+    """Import TensorFlow, silence its banners, make its results repeatable and seed it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    os.environ.setdefault("TF_NUM_INTEROP_THREADS", str(os.cpu_count() or 1))
     with quiet_stderr():
         import keras
         import tensorflow as tf

@@ -1,19 +1,18 @@
-"""Training: the epochs of Keras' fit, stepped inside one compiled function.
+"""Training: the epochs of Keras' fit on windows that are gathered batch by batch.
 
-Frames are read from the frame store a block of clips at a time, and windows gathered from them
-batch by batch: neither the matrix of all windows nor that of all frames ever exists.
+Frames are read from the frame store a block of clips at a time: neither the matrix of all windows
+nor that of all frames ever exists. The usual chain of dense layers, with Adam on the mean squared
+error, is trained by `asd.dense_training`, any other by Keras.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asd import dense
 from asd.frames import FrameStore
 from common import Config, UserError
 
@@ -21,9 +20,11 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-MOST_PARTS = 4  # of a batch, which are computed at once; 128 windows of the usual 512
-NOT_BY_WEIGHT = ("adafactor", "lamb", "muon")  # optimisers that look at a variable as a whole
 FRAMES_PER_BLOCK = 2**17  # 67 MB at 128 mel bands; 655 clips of 200 frames
+ADAM, MEAN_SQUARED_ERROR = (
+    ("adam", "Adam"),
+    ("mean_squared_error", "MeanSquaredError", "mse", "MSE"),
+)
 
 History = list[tuple[int, float, float | None]]  # epoch from 1, loss, validation loss; dB^2
 
@@ -128,10 +129,21 @@ def epochs(
 
 
 def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
-    """Two compiled functions of a block's frames and starts: train on its windows; only measure.
+    """Two functions of a block's frames and starts: train on its windows; only measure.
 
     Both go through the windows in batches and return the sum over windows of the losses.
     """
+    from asd import dense_training
+
+    usual = cfg.fit.compile.optimizer in ADAM and cfg.fit.compile.loss in MEAN_SQUARED_ERROR
+    if usual and dense_training.suits(model):
+        trainer = dense_training.Trainer(model, cfg.fit.batch_size)
+        return trainer.train, trainer.measure
+    return _compile_keras(model, cfg)
+
+
+def _compile_keras(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
+    """The two functions for any model, optimiser and loss, as TensorFlow compiles them."""
     import keras
     import tensorflow as tf
 
@@ -142,39 +154,29 @@ def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"fit.compile: Keras knows no such name: {reason}") from error
     size, n = cfg.fit.batch_size, cfg.feature.frames
-    # Where layers are joined otherwise than in a chain, Keras runs them, on whole batches.
-    chain = dense.is_chain(model)
-    n_parts = min(os.cpu_count() or 1, MOST_PARTS) if chain else 1
-    update = _updating(model.trainable_variables, optimizer, n_parts)
+    optimizer.build(model.trainable_variables)
     block = (
         tf.TensorSpec((None, cfg.feature.n_mels), tf.float32),  # frames, dB
         tf.TensorSpec((None,), tf.int32),  # rows at which windows begin
     )
 
-    def total(parts: list[tf.Tensor], outputs: list[tf.Tensor]) -> tf.Tensor:
-        """Sum of the losses of windows."""
-        pairs = zip(parts, outputs, strict=True)
-        return tf.add_n([tf.reduce_sum(loss_of(part, output)) for part, output in pairs])
-
-    def train_step(parts: list[tf.Tensor]) -> tf.Tensor:
+    def train_step(windows: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            outputs = _chained(model, parts) if chain else [model(parts[0], training=True)]
-            loss = total(parts, outputs)
-            mean = loss / _count(parts)
-        update(tape.gradient(mean, model.trainable_variables))
-        return loss
+            losses = loss_of(windows, model(windows, training=True))
+            mean = tf.add_n([tf.reduce_mean(losses), *model.losses])
+        variables = model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
+        return tf.reduce_sum(losses)
 
-    def measure(parts: list[tf.Tensor]) -> tf.Tensor:
-        return total(parts, [model(part, training=False) for part in parts])
+    def measure(windows: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(loss_of(windows, model(windows, training=False)))
 
     def summed(step: Callable) -> Callable:
         def run(frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
             losses = tf.constant(0.0, tf.float64)
             for i in tf.range(0, tf.size(starts), size):
-                batch = starts[i : i + size]
-                share = -(-tf.size(batch) // n_parts)
-                parts = [batch[k * share : (k + 1) * share] for k in range(n_parts)]
-                losses += tf.cast(step([_windows(frames, part, n) for part in parts]), tf.float64)
+                windows = _windows(frames, starts[i : i + size], n)
+                losses += tf.cast(step(windows), tf.float64)
             return losses
 
         return tf.function(run, input_signature=block)
@@ -188,89 +190,3 @@ def _windows(frames: tf.Tensor, starts: tf.Tensor, n: int) -> tf.Tensor:
 
     rows = starts[:, None] + tf.range(n)  # (n_windows, n)
     return tf.reshape(tf.gather(frames, rows), (-1, n * frames.shape[1]))
-
-
-def _count(parts: list[tf.Tensor]) -> tf.Tensor:
-    """Windows of a batch, float32."""
-    import tensorflow as tf
-
-    return tf.cast(tf.add_n([tf.shape(part)[0] for part in parts]), tf.float32)
-
-
-def _updating(
-    variables: list[keras.Variable], optimizer: keras.Optimizer, n_groups: int
-) -> Callable:
-    """A function of the gradients that changes the variables.
-
-    An optimiser that treats every weight alone is given all of them as a few flat variables, one
-    a core: dozens of small ones take it half as long as the gradients take.
-    """
-    import keras
-    import tensorflow as tf
-
-    if optimizer.name in NOT_BY_WEIGHT:
-        optimizer.build(variables)
-        return lambda gradients: optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    sizes = np.array([np.prod(variable.shape) for variable in variables], int)
-    of_group = np.minimum(np.cumsum(sizes) * n_groups // sizes.sum(), n_groups - 1)
-    groups = [np.flatnonzero(of_group == group) for group in np.unique(of_group)]
-    flat = [keras.Variable(np.concatenate([np.ravel(variables[i]) for i in g])) for g in groups]
-    optimizer.build(flat)
-
-    def update(gradients: list[tf.Tensor]) -> None:
-        joined = [tf.concat([tf.reshape(gradients[i], [-1]) for i in g], 0) for g in groups]
-        optimizer.apply_gradients(zip(joined, flat, strict=True))
-        for group, values in zip(groups, flat, strict=True):
-            parts = tf.split(values.value, sizes[group])
-            for i, part in zip(group, parts, strict=True):
-                variables[i].assign(tf.reshape(part, variables[i].shape))
-
-    return update
-
-
-def _chained(model: keras.Model, parts: list[tf.Tensor]) -> list[tf.Tensor]:
-    """The outputs of a chain of layers for the parts of a batch, as training runs them.
-
-    The layers are Keras' own, but for batch normalisation, whose mean and variance are those of
-    the whole batch. TensorFlow computes the parts at once, a core each (`start_tensorflow`):
-    with two cores half a batch on each takes less than the whole on both.
-    """
-    for layer in model.layers[1:]:
-        if type(layer).__name__ == "BatchNormalization":
-            parts = _normalised(layer, parts)
-        else:
-            parts = [layer(part, training=True) for part in parts]
-    return parts
-
-
-def _normalised(layer: keras.layers.BatchNormalization, parts: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Batch normalisation over all parts; the layer's moving mean and variance follow.
-
-    Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 1; the gradient is section 3's, in the
-    order that goes over the values the fewest times.
-    """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def normalise(gamma: tf.Tensor, beta: tf.Tensor, *parts: tf.Tensor) -> Any:
-        n = _count(parts)
-        mean = tf.add_n([tf.reduce_sum(part, 0) for part in parts]) / n  # (units,)
-        centred = [part - mean for part in parts]
-        variance = tf.add_n([tf.reduce_sum(tf.square(part), 0) for part in centred]) / n
-        inverse = tf.math.rsqrt(variance + layer.epsilon)
-        scale = gamma * inverse
-
-        def gradient(*upstream: tf.Tensor) -> Any:
-            ups = upstream[: len(parts)]  # nothing is asked of mean and variance
-            pairs = list(zip(ups, centred, strict=True))
-            of_beta = tf.add_n([tf.reduce_sum(up, 0) for up in ups])
-            of_gamma = tf.add_n([tf.reduce_sum(up * part, 0) for up, part in pairs]) * inverse
-            shift, slope = of_beta / n, of_gamma * inverse / n
-            return (of_gamma, of_beta, *[(up - shift - part * slope) * scale for up, part in pairs])
-
-        return (*[part * scale + beta for part in centred], mean, variance), gradient
-
-    *outputs, mean, variance = normalise(layer.gamma.value, layer.beta.value, *parts)
-    for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-        moving.assign(moving * layer.momentum + now * (1 - layer.momentum))
-    return outputs

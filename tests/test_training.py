@@ -1,5 +1,7 @@
 """Training against Keras' own fit."""
 
+import os
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from conftest import arguments, write_clip, write_config
 
 import common
 import keras_model
-from asd import frames, training
+from asd import dense_training, frames, training
 from common import UserError
 
 
@@ -70,65 +72,119 @@ def test_training_is_keras_fit(data):
     assert (abs(history - expected) < 2 * spread + 1e-5 * expected).all()
 
 
-@pytest.mark.parametrize("sizes", [(64,), (33, 31), (20, 1, 0, 43)])
-def test_a_batch_in_parts_is_a_batch(sizes):
-    """Outputs, gradients and moving statistics are those of Keras' layers on the whole batch."""
+def chains():
+    """A model of each form that is trained by our own code; small, but for the reference."""
+    from keras import Input, Sequential, layers
+
+    relu, norm = layers.ReLU, layers.BatchNormalization
+    yield "reference", keras_model.build(640)
+    yield "no norm", Sequential([
+        Input((640,)), layers.Dense(24, activation="relu"), layers.Dense(7), layers.Dense(640),
+    ])  # fmt: skip
+    yield "mixed", Sequential([
+        Input((640,)), layers.Dense(24), norm(epsilon=0.1, momentum=0.5), layers.Dense(9), relu(),
+        layers.Dense(33), norm(), relu(), layers.Dense(640),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(("n_parts", "n_windows"), [(1, 64), (2, 64), (2, 61), (3, 64), (4, 5)])
+@pytest.mark.parametrize("form", ["reference", "no norm", "mixed"])
+def test_a_step_is_kerass(monkeypatch, form, n_parts, n_windows):
+    """Loss, gradients, moving statistics and parameters after a step of Adam; then the measure."""
     import keras
     import tensorflow as tf
 
+    monkeypatch.setattr(os, "cpu_count", lambda: n_parts)
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    batch = tf.constant(rng.normal(-30, 10, (sum(sizes), 640)), tf.float32)
-    weighs = tf.constant(rng.standard_normal((sum(sizes), 640)), tf.float32)
-    whole = keras_model.build(640)
-    split = keras.models.clone_model(whole)
-    split.set_weights(whole.get_weights())
-    results = []
-    for model, run in (
-        (whole, lambda: whole(batch, training=True)),
-        (split, lambda: tf.concat(training._chained(split, tf.split(batch, sizes)), 0)),
+    frames = rng.normal(-30, 10, (100, 128)).astype(np.float32)
+    starts = rng.permutation(96)[:n_windows].astype(np.int32)
+    windows = tf.constant(common.vectors(frames, 5)[starts])
+    ours = dict(chains())[form]
+    theirs = keras.models.clone_model(ours)
+    arrays = [a + 0.1 * rng.standard_normal(a.shape) ** 2 for a in ours.get_weights()]
+    ours.set_weights(arrays)
+    theirs.set_weights(arrays)
+    assert dense_training.suits(ours)
+    trainer = dense_training.Trainer(ours, 64)
+
+    optimizer, squares = keras.optimizers.Adam(), keras.losses.MeanSquaredError()
+    with tf.GradientTape() as tape:
+        loss = squares(windows, theirs(windows, training=True))
+    gradients = tape.gradient(loss, theirs.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, theirs.trainable_variables, strict=True))
+
+    assert trainer.train(frames, starts) == pytest.approx(n_windows * float(loss), rel=1e-5)
+    expected = np.concatenate([np.ravel(g) for g in gradients])
+    np.testing.assert_allclose(
+        trainer._state.gradients[0], expected, atol=5e-4 * np.abs(expected).max()
+    )
+    moves = [abs(g) > 5e-3 * np.abs(expected).max() for g in gradients]  # not as rounding will
+    for our, their, move in zip(
+        ours.trainable_variables, theirs.trainable_variables, moves, strict=True
     ):
-        with tf.GradientTape() as tape:
-            outputs = run()
-            loss = tf.reduce_sum(outputs * weighs)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        moving = model.non_trainable_variables
-        results.append([np.array(array) for array in (outputs, *gradients, *moving)])
-    for ours, expected in zip(results[1], results[0], strict=True):
-        # Biases before a normalisation have gradients of zero, but for rounding.
-        scale = max(np.abs(expected).max(), 1.0)
-        np.testing.assert_allclose(ours, expected, atol=1e-4 * scale)
+        np.testing.assert_allclose(np.array(our)[move], np.array(their)[move], atol=2e-5)
+    for our, their in zip(
+        ours.non_trainable_variables, theirs.non_trainable_variables, strict=True
+    ):
+        np.testing.assert_allclose(our, their, rtol=1e-4)
+    expected = n_windows * float(squares(windows, ours(windows, training=False)))
+    assert trainer.measure(frames, starts) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_model_that_is_no_chain_is_keras_to_run(data):
+def others():
+    """Models that are Keras' to train."""
+    from keras import Input, Model, Sequential, layers, regularizers
+
+    x = Input((640,))
+    yield "skip", Model(x, layers.Dense(640)(layers.Dense(8)(x)) + layers.Dense(640)(x))
+    norm = layers.BatchNormalization
+    for name, hidden in {
+        "no scale": [layers.Dense(8), norm(scale=False)],
+        "frozen": [layers.Dense(8, trainable=False)],
+        "regularised": [layers.Dense(8, kernel_regularizer=regularizers.L2(0.1))],
+        "tanh": [layers.Dense(8, activation="tanh")],
+    }.items():
+        yield name, Sequential([Input((640,)), *hidden, layers.Dense(640)])
+    yield "relu output", Sequential([Input((640,)), layers.Dense(640, activation="relu")])
+
+
+def test_other_models_are_kerass_to_train(data):
+    for name, model in others():
+        assert not dense_training.suits(model), name
+        cfg, store, _ = prepared(data, epochs=2)
+        history = training.fit(model, store, cfg)
+        assert 0 < history[1][1] < history[0][1], name
+
+
+def test_a_regulariser_counts(data):
+    """It pulls weights to zero, which a loss on windows alone does not."""
+    sizes = []
+    for strength in (0.0, 100.0):
+        from keras import Input, Sequential, layers, regularizers
+
+        cfg, store, _ = prepared(data, epochs=6)
+        pulled = layers.Dense(8, kernel_regularizer=regularizers.L2(strength))
+        training.fit(Sequential([Input((640,)), pulled, layers.Dense(640)]), store, cfg)
+        sizes.append(float(np.square(pulled.get_weights()[0]).sum()))
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+@pytest.mark.parametrize("names", [("sgd", "mae"), ("rmsprop", "mse"), ("adam", "log_cosh")])
+def test_other_optimisers_and_losses_are_kerass(data, names):
     import keras
 
-    cfg, store, _ = prepared(data, epochs=2)
-    inputs = keras.Input((640,))
-    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(8)(inputs))
-    skipped = keras.layers.Dense(640)(hidden) + keras.layers.Dense(640)(inputs)
-    history = training.fit(keras.Model(inputs, skipped), store, cfg)
-    assert 0 < history[1][1] < history[0][1]
-
-
-@pytest.mark.parametrize("n_groups", [1, 2, 9])
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adafactor"])
-def test_weights_in_flat_variables_are_trained_alike(optimizer, n_groups):
-    """But where an optimiser looks at a variable as a whole."""
-    import keras
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-    arrays = [rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (4,), (4, 2))]
-    gradients = [tf.constant(rng.standard_normal(a.shape), tf.float32) for a in arrays]
-    ours, theirs = ([keras.Variable(a) for a in arrays] for _ in range(2))
-    update = training._updating(ours, keras.optimizers.get(optimizer), n_groups)
-    expected = keras.optimizers.get(optimizer)
-    for _ in range(3):
-        update(gradients)
-        expected.apply_gradients(zip(gradients, theirs, strict=True))
-    for our, their, array in zip(ours, theirs, arrays, strict=True):
-        np.testing.assert_allclose(our, their, rtol=1e-5)
-        assert not np.allclose(our, array)
+    cfg, store, model = prepared(
+        data, shuffle=False, epochs=2, validation_split=0.0,
+        compile={"optimizer": names[0], "loss": names[1]},
+    )  # fmt: skip
+    same = keras.models.clone_model(model)
+    same.set_weights(model.get_weights())
+    same.compile(optimizer=names[0], loss=names[1])
+    windows = np.concatenate([common.vectors(frames, 5) for frames in store])
+    expected = same.fit(windows, windows, batch_size=64, epochs=2, shuffle=False, verbose=0)
+    history = training.fit(model, store, cfg)
+    np.testing.assert_allclose([row[1] for row in history], expected.history["loss"], rtol=0.003)
 
 
 def test_the_same_seed_gives_the_same_weights(data):
@@ -205,7 +261,7 @@ import re, sys
 from pathlib import Path
 import numpy as np
 import common, keras_model
-from asd import frames, training
+from asd import dense_training, frames, training
 
 def resident(field):  # MB; not getrusage, whose peak is inherited from the parent process
     return int(re.search(field + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
