@@ -28,7 +28,9 @@ def convert(cfg, path, store, machine_type):
     windows = store.gather(chosen, cfg.feature.frames)
     per_channel = cfg.convert.dense_weights == "per_channel"
     for variant in tflite.VARIANTS:
-        content = tflite.convert(prepared, variant, windows, per_channel)
+        content = tflite.convert(
+            prepared, variant, windows, per_channel, cfg.convert.bias_correction
+        )
         target = cfg.models / f"model_{machine_type}{variant.suffix}.tflite"
         with common.whole_file(target) as temporary:
             temporary.write_bytes(content)

@@ -116,6 +116,7 @@ class Conversion(Section):
     reference_fold: bool
     dense_weights: Literal["per_channel", "per_tensor"]
     equalise: bool
+    bias_correction: bool
     calibration_windows: Positive
 
 

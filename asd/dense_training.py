@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,7 +54,13 @@ class State(NamedTuple):
     arrivals: np.ndarray  # (n_parts, CACHE_LINE) int64
 
 
-compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+def compiled(function: Callable) -> Callable:
+    """Machine code of a function, made when it is first called, and kept where that can be."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written to
+        return numba.njit(**options)(function)
 
 
 @intrinsic

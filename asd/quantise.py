@@ -38,8 +38,8 @@ class IntDense:
     output: Scale
 
 
-def ranges(chain: Sequence[Dense], windows: np.ndarray) -> np.ndarray:
-    """The least and largest value of the input and of each layer's output, and 0 between them.
+def calibrate(chain: Sequence[Dense], windows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """What values the input and the layers' outputs take.
 
     Parameters
     ----------
@@ -47,14 +47,18 @@ def ranges(chain: Sequence[Dense], windows: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (1 + n_layers, 2) float64
+    ranges : (1 + n_layers, 2) float64, the least and the largest, and 0 between them
+    means : of each input and output, 1 + n_layers arrays of float64
     """
-    found = np.zeros((1 + len(chain), 2))
+    ranges = np.zeros((1 + len(chain), 2))
+    sums = [np.zeros(len(chain[0].weights)), *(np.zeros(len(layer.bias)) for layer in chain)]
     for i in range(0, len(windows), dense.WINDOWS_PER_BLOCK):
         block = windows[i : i + dense.WINDOWS_PER_BLOCK]
-        for row, values in zip(found, [block, *dense.activations(chain, block)], strict=True):
-            row[:] = min(row[0], values.min()), max(row[1], values.max())
-    return found
+        of_block = [block, *dense.activations(chain, block)]
+        for limits, total, values in zip(ranges, sums, of_block, strict=True):
+            limits[:] = min(limits[0], values.min()), max(limits[1], values.max())
+            total += values.sum(axis=0)
+    return ranges, [total / len(windows) for total in sums]
 
 
 def scale_of(low: float, high: float) -> Scale:
@@ -90,7 +94,7 @@ def int8_weights(layer: Dense, scales: np.ndarray) -> np.ndarray:
 
 
 def quantise(
-    chain: Sequence[Dense], windows: np.ndarray, per_channel: bool
+    chain: Sequence[Dense], windows: np.ndarray, per_channel: bool, correct_bias: bool
 ) -> tuple[Scale, list[IntDense]]:
     """The scale of the input, and the layers in integers.
 
@@ -98,12 +102,19 @@ def quantise(
     ----------
     chain : folded, no batch normalisation
     windows : (n, n_inputs) float32, dB, that calibrate the activations
+    correct_bias : biases make up for what the rounding of weights adds to a layer's outputs in
+        the mean over the windows; Nagel et al. 2019, arXiv:1906.04721, section 4.2
     """
-    source, *outputs = (scale_of(low, high) for low, high in ranges(chain, windows))
+    ranges, means = calibrate(chain, windows)
+    source, *outputs = (scale_of(low, high) for low, high in ranges)
     layers, before = [], source
-    for layer, after in zip(chain, outputs, strict=True):
+    for layer, after, mean in zip(chain, outputs, means[:-1], strict=True):
         scales = weight_scales(layer, per_channel, before.scale)
-        bias = np.rint(layer.bias / (before.scale * scales.astype(np.float64))).astype(np.int32)
-        layers.append(IntDense(int8_weights(layer, scales), bias, scales, layer.relu, after))
+        weights, bias = int8_weights(layer, scales), layer.bias
+        steps = scales.astype(np.float64)
+        if correct_bias:
+            bias = bias + mean @ layer.weights - (weights @ mean) * steps
+        bias = np.rint(bias / (before.scale * steps)).astype(np.int32)
+        layers.append(IntDense(weights, bias, scales, layer.relu, after))
         before = after
     return source, layers

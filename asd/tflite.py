@@ -156,6 +156,7 @@ def convert(
     variant: Variant | str,
     windows: np.ndarray | None = None,
     per_channel: bool = True,
+    correct_bias: bool = True,
 ) -> bytes:
     """Convert a folded model.
 
@@ -165,6 +166,7 @@ def convert(
     variant : a row of `VARIANTS` or its suffix
     windows : (n, vector_size) float32, dB: calibrates the activations of int8 variants
     per_channel : one scale per output of a layer, or one per weight tensor
+    correct_bias : of calibrated variants, see `quantise.quantise`
 
     Returns
     -------
@@ -188,7 +190,8 @@ def convert(
         raise ValueError(f"calibration needs windows of shape (n, {size})")
     if not np.isfinite(windows).all():
         raise ValueError("calibration windows hold values that are not numbers")
-    return flatfile.of_integers(*quantise.quantise(chain, windows, per_channel), variant.int8_io)
+    integers = quantise.quantise(chain, windows, per_channel, correct_bias)
+    return flatfile.of_integers(*integers, variant.int8_io)
 
 
 def describe(content: bytes) -> dict[str, Any]:

@@ -209,10 +209,13 @@ def by_tensorflow(folded, variant, windows, per_channel):
 
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("variant", tflite.VARIANTS, ids=lambda variant: variant.suffix or "float")
-def test_the_files_are_tensorflows(contents, model, windows, variant, per_channel):
-    """Scales, zero points, integers and operators, but for the last digit of a rounding."""
+def test_the_files_are_tensorflows(model, windows, variant, per_channel):
+    """Scales, zero points, integers and operators, but for the last digit of a rounding.
+
+    And but for the correction of biases, which TensorFlow's converter does not have.
+    """
     folded = tflite.fold_batch_norm(model)
-    ours = contents[per_channel, variant.suffix]
+    ours = tflite.convert(folded, variant, windows, per_channel, correct_bias=False)
     theirs = by_tensorflow(folded, variant, windows, per_channel)
     assert tflite.describe(ours)["operators"] == tflite.describe(theirs)["operators"]
     for our, their in zip(constants(ours), constants(theirs), strict=True):
@@ -223,6 +226,23 @@ def test_the_files_are_tensorflows(contents, model, windows, variant, per_channe
         np.testing.assert_allclose(our[3], their[3], rtol=1e-6, atol=1 if integers else 1e-6)
         if integers and len(our[3]):
             assert np.mean(our[3] != their[3]) < 0.01
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_corrected_biases_keep_the_mean(model, windows, per_channel):
+    """What rounding weights adds in the mean is taken off; nothing but biases changes."""
+    folded = tflite.fold_batch_norm(model)
+    files = [
+        tflite.convert(folded, "_quant_fullint_micro_intio", windows, per_channel, correct)
+        for correct in (False, True)
+    ]
+    for plain, corrected in zip(*map(constants, files), strict=True):
+        np.testing.assert_array_equal(plain[1], corrected[1])
+        if plain[0] != 2:  # int32
+            np.testing.assert_array_equal(plain[3], corrected[3])
+    expected = run(folded, windows).mean(axis=0)
+    off = [np.abs(tflite.predictor(file)(windows).mean(axis=0) - expected) for file in files]
+    assert off[1].mean() < 0.5 * off[0].mean()
 
 
 def test_constants_are_aligned(contents):

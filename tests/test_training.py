@@ -1,5 +1,6 @@
 """Training against Keras' own fit."""
 
+import itertools
 import os
 
 import msgspec
@@ -87,10 +88,20 @@ def chains():
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize(("n_parts", "n_windows"), [(1, 64), (2, 64), (2, 61), (3, 64), (4, 5)])
+def has_gradient(model):
+    """Whether each array of a chain is one that training moves: no bias before a normalisation."""
+    kinds = [type(layer).__name__ for layer in model.layers if layer.get_weights()]
+    for kind, after in itertools.pairwise([*kinds, ""]):
+        yield from [True, after != "BatchNormalization"] if kind == "Dense" else [True] * 4
+
+
+@pytest.mark.parametrize(("n_parts", "n_windows"), [(1, 64), (2, 64), (2, 61), (3, 90), (4, 69)])
 @pytest.mark.parametrize("form", ["reference", "no norm", "mixed"])
-def test_a_step_is_kerass(monkeypatch, form, n_parts, n_windows):
-    """Loss, gradients, moving statistics and parameters after a step of Adam; then the measure."""
+def test_steps_are_kerass(monkeypatch, form, n_parts, n_windows):
+    """Loss, gradients, moving statistics and parameters after batches of 64; then the measure.
+
+    The last of 4 parts of 5 windows, the rest of 69, is empty.
+    """
     import keras
     import tensorflow as tf
 
@@ -99,7 +110,7 @@ def test_a_step_is_kerass(monkeypatch, form, n_parts, n_windows):
     rng = np.random.default_rng(0)
     frames = rng.normal(-30, 10, (100, 128)).astype(np.float32)
     starts = rng.permutation(96)[:n_windows].astype(np.int32)
-    windows = tf.constant(common.vectors(frames, 5)[starts])
+    windows = common.vectors(frames, 5)[starts]
     ours = dict(chains())[form]
     theirs = keras.models.clone_model(ours)
     arrays = [a + 0.1 * rng.standard_normal(a.shape) ** 2 for a in ours.get_weights()]
@@ -109,25 +120,27 @@ def test_a_step_is_kerass(monkeypatch, form, n_parts, n_windows):
     trainer = dense_training.Trainer(ours, 64)
 
     optimizer, squares = keras.optimizers.Adam(), keras.losses.MeanSquaredError()
-    with tf.GradientTape() as tape:
-        loss = squares(windows, theirs(windows, training=True))
-    gradients = tape.gradient(loss, theirs.trainable_variables)
-    optimizer.apply_gradients(zip(gradients, theirs.trainable_variables, strict=True))
+    total = 0.0
+    for batch in (windows[i : i + 64] for i in range(0, n_windows, 64)):
+        with tf.GradientTape() as tape:
+            loss = squares(batch, theirs(batch, training=True))
+        gradients = tape.gradient(loss, theirs.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, theirs.trainable_variables, strict=True))
+        total += len(batch) * float(loss)
 
-    assert trainer.train(frames, starts) == pytest.approx(n_windows * float(loss), rel=1e-5)
+    assert trainer.train(frames, starts) == pytest.approx(total, rel=1e-5)
     expected = np.concatenate([np.ravel(g) for g in gradients])
     np.testing.assert_allclose(
         trainer._state.gradients[0], expected, atol=5e-4 * np.abs(expected).max()
     )
-    moves = [abs(g) > 5e-3 * np.abs(expected).max() for g in gradients]  # not as rounding will
-    for our, their, move in zip(
-        ours.trainable_variables, theirs.trainable_variables, moves, strict=True
+    for our, their, array, followed in zip(
+        ours.weights, theirs.weights, arrays, has_gradient(ours), strict=True
     ):
-        np.testing.assert_allclose(np.array(our)[move], np.array(their)[move], atol=2e-5)
-    for our, their in zip(
-        ours.non_trainable_variables, theirs.non_trainable_variables, strict=True
-    ):
-        np.testing.assert_allclose(our, their, rtol=1e-4)
+        if followed:  # Keras moves a bias before a normalisation, by the rounding of its zero
+            off, moved = np.abs(our - their).sum(), np.abs(their - array).sum()
+            assert off < 0.01 * moved, our.path
+        else:
+            np.testing.assert_array_equal(our, array.astype(np.float32))
     expected = n_windows * float(squares(windows, ours(windows, training=False)))
     assert trainer.measure(frames, starts) == pytest.approx(expected, rel=1e-5)
 
