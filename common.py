@@ -557,7 +557,7 @@ def hann(n: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
 
 
-FRAMES_TOGETHER = 64  # their spectra, half a megabyte, stay in a core's cache
+FRAMES_TOGETHER = 100  # their spectra, 0.8 MB, stay in a core's cache
 
 
 def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
@@ -579,17 +579,27 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     parts = mel_bands(feature.sample_rate, n_fft, feature.n_mels)
     views = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: feature.hop_length]
     mel = np.empty((len(views), feature.n_mels), np.float32)  # (n_frames, n_mels)
-    for first in range(0, len(views), FRAMES_TOGETHER):
-        some = slice(first, first + FRAMES_TOGETHER)
-        # In float64: the rounding of a float32 transform would fill the quiet bands of a tone.
-        spectrum = np.fft.rfft(views[some] * hann(n_fft))  # (n, 1 + n_fft // 2) complex128
-        energy = spectrum.real**2
-        energy += spectrum.imag**2
+    n = min(FRAMES_TOGETHER, len(views))
+    # Written over and over: memory that is new for each step costs more than the transform. In
+    # float64: the rounding of a float32 transform would fill the quiet bands of a tone.
+    tapered = np.empty((n, n_fft))
+    spectra = np.empty((n, 1 + n_fft // 2), np.complex128)
+    energies = np.empty(spectra.shape, np.float32)
+    for first in range(0, len(views), n):
+        some = views[first : first + n]
+        np.multiply(some, hann(n_fft), tapered[: len(some)])
+        spectrum = np.fft.rfft(tapered[: len(some)], out=spectra[: len(some)])
+        real, imaginary = spectrum.real, spectrum.imag
+        real *= real
+        imaginary *= imaginary
+        real += imaginary
         if feature.power != 2:
-            energy **= feature.power / 2
-        energy = energy.astype(np.float32)
+            real **= feature.power / 2
+        energy = energies[: len(some)]
+        energy[:] = real
         for part in parts:
-            np.matmul(energy[:, part.bins], part.weights, mel[some, part.bands])
+            level = mel[first : first + n, part.bands]
+            np.matmul(energy[:, part.bins], part.weights, level)
     mel += np.float32(np.finfo(np.float64).eps)
     level = np.log10(mel, mel)
     level *= np.float32(20 / feature.power)
