@@ -19,7 +19,7 @@ import numpy as np
 import common
 import keras_model
 from benchmarks import published
-from benchmarks.host import load_store
+from benchmarks.place import load_store
 
 SGEMM_CALLS = 50
 

@@ -17,150 +17,24 @@ import io
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 import common
+from benchmarks.measure import Ran, Row, run, seconds_of, show, write
+from benchmarks.place import SIZES, TYPE, Place, load_store
 from common import UserError
 
-TYPE = "DemoFan"
 STAGES = ("train", "test", "convert", "tflite")
 SCRIPTS = dict(zip(STAGES, sorted(common.HERE.glob("0*.py")), strict=True))
-POLL_SECONDS = 0.05  # between looks at a process' peak memory
-SPARE_KB = 2**20  # of memory, which a measured process may not take
-FEW_CLIPS = 100  # do 01 and 03 spend their time on imports?
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured."""
-
-    train_clips: int
-    test_clips: int
-    epochs: int  # of the four scripts
-    training_epochs: int  # of the training alone; the first, which compiles, does not count
-    repeats: int
-    memory_times: int  # the larger run's training clips, in multiples of `train_clips`
-    ids: int = 4
-
-
-SIZES = {"full": Size(1000, 200, 20, 4, 3, 7), "small": Size(8, 8, 1, 2, 1, 2, ids=2)}
-
-
-@dataclass
-class Row:
-    """A line of the table."""
-
-    what: str
-    unit: str
-    published: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
-    least: float | None = None  # ratio that is asked for
-    more_is_better: bool = False
-    note: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times better ours is, by the medians."""
-        if not self.published or not self.ours:
-            return None
-        ours, published = statistics.median(self.ours), statistics.median(self.published)
-        return ours / published if self.more_is_better else published / ours
-
-    def rates(self, count: int) -> None:
-        """Turn the seconds that `count` things took into things a second."""
-        for values in (self.published, self.ours):
-            values[:] = [count / seconds for seconds in values]
-
-
-def seconds_of(function: Callable[[], Any]) -> float:
-    """How long a call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-# ---------------------------------------------------------------------------------------------
-# Clips and configuration.
-
-
-@dataclass(frozen=True)
-class Place:
-    """The folders of a run."""
-
-    work: Path
-    size: Size
-
-    @property
-    def data(self) -> Path:
-        """Of the machine type: train/ and test/."""
-        return self.work / "demo/dev_data" / TYPE
-
-    def make(self) -> None:
-        """Make the clips; those of the larger run are the same ones under more names."""
-        from asd import demo
-
-        size = self.size
-        counts = {"--ids": size.ids, "--train-clips": size.train_clips // size.ids,
-                  "--test-clips": size.test_clips // size.ids // 2, "--seconds": 11}  # fmt: skip
-        numbers = [text for pair in counts.items() for text in map(str, pair)]
-        demo.main(["--out", str(self.work / "demo"), "--no-eval", "-m", TYPE, *numbers])
-        for times in range(size.memory_times):
-            for path in (self.data / "train").iterdir():
-                machine_id = int(path.name[10:12]) + 2 * size.ids * times
-                self._link(
-                    path, "many", "train", f"{path.name[:10]}{machine_id:02}{path.name[12:]}"
-                )
-        for split in ("train", "test"):
-            paths = sorted((self.data / split).iterdir())
-            for path in paths[:: max(1, len(paths) // FEW_CLIPS)]:
-                self._link(path, "few", split, path.name)
-
-    def _link(self, path: Path, data: str, split: str, name: str) -> None:
-        target = self.work / data / TYPE / split / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            os.link(path, target)
-
-    def config(self, folder: Path, data: Path, seed: int = 0, **fit: Any) -> Path:
-        """A YAML file for our scripts: recordings below `data`, everything else in `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        names = ("feature", "model", "result")
-        values: dict[str, Any] = {f"{name}_directory": str(folder / name) for name in names}
-        values |= {"dev_directory": str(data), "seed": seed, "fit": {"verbose": 0} | fit}
-        path = folder / "host.yaml"
-        path.write_text(yaml.safe_dump(values))
-        return path
-
-    def fresh(self, name: str) -> Path:
-        """An empty folder."""
-        folder = self.work / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
-
-
-ARGUMENTS = argparse.Namespace(mode="dev", skip_bad_clips=False)
-
-
-def load_store(cfg: common.Config, split: str) -> Any:
-    """Our frame store, computed where it is missing."""
-    from asd import frames
-
-    (clip_set,) = frames.survey(cfg, ARGUMENTS, [TYPE], split)
-    return frames.load(cfg, ARGUMENTS, clip_set)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -280,58 +154,6 @@ def conversion(place: Place) -> Iterator[Row]:
 # Scripts: each in a process of its own.
 
 
-@dataclass(frozen=True)
-class Ran:
-    """A process that has ended well."""
-
-    seconds: float
-    peak_mb: float
-    output: str
-    errors: str  # what it wrote to stderr
-    stopped: bool = False  # because it took nearly all memory
-
-
-def run(command: Sequence[str | Path]) -> Ran:
-    """Run a command and watch its peak resident memory; stop it before it takes the last of it.
-
-    Raises
-    ------
-    UserError : it fails; its last lines are shown.
-    """
-    environment = os.environ | {"PYTHONPATH": str(common.HERE), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        start, peak = time.perf_counter(), 0
-        streams = {"stdout": output, "stderr": errors, "stdin": subprocess.DEVNULL}
-        process = subprocess.Popen([str(part) for part in command], env=environment, **streams)
-        stopped = False
-        while process.poll() is None:
-            peak = max(peak, _read_kb(f"/proc/{process.pid}/status", "VmHWM"))
-            if not stopped and _read_kb("/proc/meminfo", "MemAvailable") < SPARE_KB:
-                stopped = True
-                process.kill()
-            time.sleep(POLL_SECONDS)
-        seconds = time.perf_counter() - start
-        for stream in (output, errors):
-            stream.seek(0)
-        ran = Ran(seconds, peak / 1024, output.read(), errors.read(), stopped)
-    if process.returncode and not stopped:
-        last = " | ".join((ran.output + ran.errors).strip().splitlines()[-3:])
-        raise UserError(f"{' '.join(map(str, command))}: failed: {last}")
-    return ran
-
-
-def _read_kb(path: str, field: str) -> int:
-    """A field of a file of /proc; 0 where there is none, as of a process that ends.
-
-    Not of getrusage, whose peak is inherited from the parent.
-    """
-    try:
-        found = re.search(rf"^{field}:\s+(\d+) kB", Path(path).read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0
-
-
 def published_stage(stage: str, data: Path, folder: Path, epochs: int) -> Ran:
     """A script of the published way."""
     module = ["-m", "benchmarks.published", stage]
@@ -439,54 +261,6 @@ SECTIONS = {
     part.__name__: part
     for part in (features, training, scoring, conversion, end_to_end, memory, start_up)
 }
-
-
-# ---------------------------------------------------------------------------------------------
-# What is written.
-
-
-def show(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [
-        "| what | unit | published | ours | ratio | asked | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        asked = "" if row.least is None else f"{row.least:g}"
-        cells = (row.what, row.unit, _cell(row.published), _cell(row.ours), ratio, asked, row.note)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(values: Sequence[float]) -> str:
-    """The median, and the spread from least to most."""
-    if not values:
-        return ""
-    digits = ",.0f" if min(values) >= 100 else ".3g"
-    median, low, high = (format(f(values), digits) for f in (statistics.median, min, max))
-    return f"{median} ({low} to {high})" if len(values) > 1 else median
-
-
-HEADER = ("what", "unit", "published", "published_low", "published_high", "ours", "ours_low",
-          "ours_high", "ratio", "asked", "note")  # fmt: skip
-
-
-def write(out: Path, rows: Sequence[Row]) -> None:
-    """host.csv and host.png."""
-    from asd import plots
-
-    table = []
-    for row in rows:
-        cells: list[Any] = [row.what, row.unit]
-        for values in (row.published, row.ours):
-            cells += [f(values) for f in (statistics.median, min, max)] if values else [""] * 3
-        plain = ["" if value is None else value for value in (row.ratio, row.least)]
-        table.append([*cells, *plain, row.note])
-    common.write_csv(out / "host.csv", [HEADER, *table])
-    bars = [row for row in rows if row.least is not None and row.ratio is not None]
-    if bars:
-        plots.ratios(out / "host.png", [(row.what, row.ratio, row.least) for row in bars])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

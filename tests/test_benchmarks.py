@@ -5,14 +5,14 @@ import statistics
 import pytest
 
 import common
-from benchmarks import host, published
+from benchmarks import host, measure, place, published
 
 
 def test_the_whole_benchmark(tmp_path):
     arguments = ["--size", "small", "--work", tmp_path / "work", "--out", tmp_path / "out"]
     assert common.run(lambda: host.main([str(argument) for argument in arguments])) == 0
     header, *rows = common.read_csv(tmp_path / "out/host.csv")
-    assert tuple(header) == host.HEADER
+    assert tuple(header) == measure.HEADER
     table = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
     assert len(table) == len(rows)
     asked = {what: float(row["asked"]) for what, row in table.items() if row["asked"]}
@@ -31,35 +31,35 @@ def test_the_whole_benchmark(tmp_path):
 
 
 def test_ratios_say_how_many_times_better():
-    faster = host.Row("rate", "1/s", [10.0, 20.0, 30.0], [80.0, 100.0], more_is_better=True)
+    faster = measure.Row("rate", "1/s", [10.0, 20.0, 30.0], [80.0, 100.0], more_is_better=True)
     assert faster.ratio == statistics.median([80, 100]) / 20
-    shorter = host.Row("time", "s", [10.0], [4.0])
+    shorter = measure.Row("time", "s", [10.0], [4.0])
     assert shorter.ratio == 2.5
     shorter.rates(100)
     assert (shorter.published, shorter.ours) == ([10.0], [25.0])
-    assert host.Row("alone", "s", ours=[1.0]).ratio is None
+    assert measure.Row("alone", "s", ours=[1.0]).ratio is None
 
 
 def test_a_script_that_fails_is_told():
     with pytest.raises(common.UserError, match="failed: .*no such stage"):
-        host.run(["sh", "-c", "echo no such stage >&2; exit 3"])
+        measure.run(["sh", "-c", "echo no such stage >&2; exit 3"])
 
 
 def test_both_ways_see_the_same_vectors(tmp_path):
-    place = host.Place(tmp_path, host.SIZES["small"])
-    place.make()
-    cfg = common.load_config(place.config(tmp_path / "c", place.data.parent))
-    store = host.load_store(cfg, "train")
+    made = place.Place(tmp_path, place.SIZES["small"])
+    made.make()
+    cfg = common.load_config(made.config(tmp_path / "c", made.data.parent))
+    store = place.load_store(cfg, "train")
     ours = [vector for frames in store for vector in common.vectors(frames, 5)]
-    theirs = published.matrix_of(published.clips(place.data / "train"))
+    theirs = published.matrix_of(published.clips(made.data / "train"))
     assert theirs.shape == (8 * 196, 640)
     assert abs(theirs - ours).max() < 1e-4  # dB
-    many = published.clips(tmp_path / "many" / host.TYPE / "train")
+    many = published.clips(tmp_path / "many" / place.TYPE / "train")
     assert len({path.name for path in many}) == 16
 
 
 def test_a_process_that_takes_all_memory_is_stopped(monkeypatch):
-    monkeypatch.setattr(host, "SPARE_KB", 2**50)
-    ran = host.run(["sleep", "60"])
+    monkeypatch.setattr(measure, "SPARE_KB", 2**50)
+    ran = measure.run(["sleep", "60"])
     assert ran.stopped
     assert ran.seconds < 30
