@@ -339,7 +339,8 @@ def suits(model: keras.Model) -> bool:
     extras = ("regularizer", "constraint")
     configs = [layer.get_config() for layer in model.layers]
     return (
-        not (chain[-1].norm or chain[-1].relu)
+        len(chain[0].weights) == len(chain[-1].bias)
+        and not (chain[-1].norm or chain[-1].relu)
         and len(model.trainable_variables) == sum(4 if one.norm else 2 for one in chain)
         and all(variable.dtype == "float32" for variable in model.weights)
         and not any(one[key] for one in configs for key in one if key.endswith(extras))
