@@ -22,6 +22,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -560,6 +561,27 @@ def hann(n: int) -> np.ndarray:
 FRAMES_TOGETHER = 100  # their spectra, 0.8 MB, stay in a core's cache
 
 
+_of_thread = threading.local()
+
+
+def _buffers(n_fft: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A thread's memory for a transform, kept: new pages cost more than the transform itself.
+
+    Returns
+    -------
+    tapered samples, (FRAMES_TOGETHER, n_fft) float64; spectra and energies, (FRAMES_TOGETHER,
+    1 + n_fft // 2) complex128 and float32. In float64, for the rounding of a float32 transform
+    would fill the quiet bands of a tone.
+    """
+    kept = getattr(_of_thread, "buffers", None)
+    if kept is None or kept[0].shape[1] != n_fft:
+        shape = (FRAMES_TOGETHER, 1 + n_fft // 2)
+        tapered = np.empty((FRAMES_TOGETHER, n_fft))
+        kept = tapered, np.empty(shape, np.complex128), np.empty(shape, np.float32)
+        _of_thread.buffers = kept
+    return kept
+
+
 def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     """Log-mel frames of samples, without padding: frame t starts at sample t * hop_length.
 
@@ -579,14 +601,9 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     parts = mel_bands(feature.sample_rate, n_fft, feature.n_mels)
     views = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: feature.hop_length]
     mel = np.empty((len(views), feature.n_mels), np.float32)  # (n_frames, n_mels)
-    n = min(FRAMES_TOGETHER, len(views))
-    # Written over and over: memory that is new for each step costs more than the transform. In
-    # float64: the rounding of a float32 transform would fill the quiet bands of a tone.
-    tapered = np.empty((n, n_fft))
-    spectra = np.empty((n, 1 + n_fft // 2), np.complex128)
-    energies = np.empty(spectra.shape, np.float32)
-    for first in range(0, len(views), n):
-        some = views[first : first + n]
+    tapered, spectra, energies = _buffers(n_fft)
+    for first in range(0, len(views), FRAMES_TOGETHER):
+        some = views[first : first + FRAMES_TOGETHER]
         np.multiply(some, hann(n_fft), tapered[: len(some)])
         squares = np.fft.rfft(tapered[: len(some)], out=spectra[: len(some)]).view(np.float64)
         squares *= squares
@@ -596,8 +613,8 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
         else:
             np.power(real + imaginary, feature.power / 2, energy, casting="same_kind")
         for part in parts:
-            level = mel[first : first + n, part.bands]
-            np.matmul(energy[:, part.bins], part.weights, level)
+            of_bands = mel[first : first + len(some), part.bands]
+            np.matmul(energy[:, part.bins], part.weights, of_bands)
     mel += np.float32(np.finfo(np.float64).eps)
     level = np.log10(mel, mel)
     level *= np.float32(20 / feature.power)
