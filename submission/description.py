@@ -113,9 +113,10 @@ def quantisation_words(facts: dict[str, Any]) -> str:
     if per == "per-tensor" and facts["conversion"]["equalise"]:
         equal = " after cross-layer equalisation"
     count = (facts.get("calibration") or {}).get("windows", 0)
+    corrected = ", biases corrected" if facts["conversion"].get("bias_correction") else ""
     return (
         f"post-training int8 of {facts['source']['model']}, {per} weights{equal}, batch norm "
-        f"folded, calibrated on {count} windows of training clips"
+        f"folded, calibrated on {count} windows of training clips{corrected}"
     )
 
 

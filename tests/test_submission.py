@@ -504,7 +504,11 @@ def submitted(tmp_path, finished):
     record = {
         "sha256": common.file_hash(model),
         "source": {"model": "ad01.h5", "sha256": published},
-        "conversion": {"dense_weights": "per_channel", "equalise": True},
+        "conversion": {
+            "dense_weights": "per_channel",
+            "equalise": True,
+            "bias_correction": True,
+        },
         "calibration": {"windows": 10_000, "clips": 100},
     }
     common.write_json(tmp_path / "model.tflite.json", record)
@@ -531,7 +535,7 @@ def test_a_rehearsal_is_written_and_marked(submitted, tmp_path, capsys):
     text = json.loads((home / "systems/mps2-an386-rehearsal.json").read_text())
     assert text["Board Name"].startswith("REHEARSAL, emulated, not a result")
     assert "per-channel weights" in text["Quantization Method"]
-    assert "10000 windows" in text["Quantization Method"]
+    assert "10000 windows of training clips, biases" in text["Quantization Method"]
     assert (home / "code/ad/asd-c/quantisation.json").is_file()
     found = sorted(path.name for path in (home / "code/ad/asd-c/device").iterdir())
     assert found == ["main.c"]

@@ -145,6 +145,11 @@ def test_steps_are_kerass(monkeypatch, form, n_parts, n_windows):
     assert trainer.measure(frames, starts) == pytest.approx(expected, rel=1e-5)
 
 
+def test_where_nothing_can_be_kept_code_is_compiled_still():
+    """As in a read-only container: Numba finds no place for a function without a file."""
+    assert dense_training.compiled(eval("lambda x: x + 1"))(1) == 2
+
+
 def others():
     """Models that are Keras' to train."""
     from keras import Input, Model, Sequential, layers, regularizers
