@@ -35,13 +35,14 @@ class NotAChain(UserError):
 
 @dataclass
 class Norm:
-    """Batch normalisation as inference does it; arrays (n_outputs,) float32."""
+    """Batch normalisation; arrays (n_outputs,) float32, mean and variance those of inference."""
 
     gamma: np.ndarray
     beta: np.ndarray
     mean: np.ndarray
     variance: np.ndarray
     epsilon: float
+    momentum: float  # by which training moves mean and variance
 
 
 @dataclass
@@ -78,14 +79,6 @@ def of_model(model: keras.Model) -> list[Dense]:
     )
 
 
-def is_chain(model: keras.Model) -> bool:
-    """Whether each layer of a Keras model takes what the one before gives, and nothing else."""
-    try:
-        return bool(_joined_in_a_chain(model.get_config()))
-    except NotAChain:
-        return False
-
-
 def chain_of(layers: Iterator[Layer] | Sequence[Layer]) -> list[Dense]:
     """Layers in their order as a chain.
 
@@ -117,7 +110,7 @@ def _norm(layer: Layer) -> Norm:
     size = len(arrays[-1])
     gamma = arrays.pop(0) if config["scale"] else np.ones(size, np.float32)
     beta = arrays.pop(0) if config["center"] else np.zeros(size, np.float32)
-    return Norm(gamma, beta, *arrays, config["epsilon"])
+    return Norm(gamma, beta, *arrays, config["epsilon"], config["momentum"])
 
 
 def _is_relu(layer: Layer) -> bool:

@@ -198,7 +198,7 @@ def _compare(part, counts, state):
     windows = _matrix(state.buffers[part, 1], 0, n, n_out)
     products = _matrix(state.buffers[part, 0], state.layers[last, OUTPUTS], n, n_out)
     shift, of_shift = state.parameters[bias:], state.gradients[part, bias : bias + n_out]
-    squares = state.columns[part, last, SLOPE]
+    squares = state.columns[part, last, SLOPE]  # free: the last layer has no normalisation
     share = np.float32(2 / (counts.sum() * n_out))
     squares[:] = 0
     of_shift[:] = 0
@@ -359,11 +359,7 @@ class Trainer:
     def __init__(self, model: keras.Model, batch_size: int) -> None:
         self._model, self._batch_size, self._steps = model, batch_size, 0
         self._chain = dense.of_model(model)
-        norms = iter(one for one in model.layers if type(one).__name__ == "BatchNormalization")
-        constants = [
-            (one.norm.epsilon, next(norms).momentum) if one.norm else (0, 0) for one in self._chain
-        ]
-        self._state = _state(self._chain, constants, batch_size)
+        self._state = _state(self._chain, batch_size)
 
     def train(self, frames: np.ndarray, starts: np.ndarray) -> float:
         """Learn from windows batch by batch; the model follows.
@@ -395,9 +391,7 @@ class Trainer:
             return math.fsum(pool.map(work, range(n_parts)))
 
 
-def _state(
-    chain: Sequence[dense.Dense], constants: Sequence[tuple[float, float]], batch_size: int
-) -> State:
+def _state(chain: Sequence[dense.Dense], batch_size: int) -> State:
     """What the parts share before the first step."""
     n_parts, n_layers = min(os.cpu_count() or 1, MOST_PARTS), len(chain)
     rows = -(-batch_size // n_parts)
@@ -414,7 +408,7 @@ def _state(
     shape, floats = (n_layers, n_parts, 2, widest), np.float32
     state = State(
         layers=np.array(table, np.int64),
-        constants=np.array(constants, floats),
+        constants=np.zeros((n_layers, 2), floats),
         parameters=np.concatenate(arrays),
         moments=np.zeros((2, at), floats),
         gradients=np.zeros((n_parts, at), floats),
@@ -426,9 +420,10 @@ def _state(
         arrivals=np.zeros((n_parts, CACHE_LINE), np.int64),
     )
     state.columns[:, :, SCALE] = 1  # stays so without batch normalisation
-    for layer, moving in zip(chain, state.moving, strict=True):
-        if layer.norm:
-            moving[:, : len(layer.bias)] = layer.norm.mean, layer.norm.variance
+    for layer, constants, moving in zip(chain, state.constants, state.moving, strict=True):
+        if norm := layer.norm:
+            constants[:] = norm.epsilon, norm.momentum
+            moving[:, : len(layer.bias)] = norm.mean, norm.variance
     return state
 
 

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 FRAMES_PER_BLOCK = 2**17  # 67 MB at 128 mel bands; 655 clips of 200 frames
-ADAM, MEAN_SQUARED_ERROR = (
-    ("adam", "Adam"),
-    ("mean_squared_error", "MeanSquaredError", "mse", "MSE"),
-)
+ADAM = ("adam", "Adam")
+MEAN_SQUARED_ERROR = ("mean_squared_error", "MeanSquaredError", "mse", "MSE")
 
 History = list[tuple[int, float, float | None]]  # epoch from 1, loss, validation loss; dB^2
 
@@ -133,12 +131,13 @@ def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
 
     Both go through the windows in batches and return the sum over windows of the losses.
     """
-    from asd import dense_training
+    names = cfg.fit.compile
+    if names.optimizer in ADAM and names.loss in MEAN_SQUARED_ERROR:
+        from asd import dense_training
 
-    usual = cfg.fit.compile.optimizer in ADAM and cfg.fit.compile.loss in MEAN_SQUARED_ERROR
-    if usual and dense_training.suits(model):
-        trainer = dense_training.Trainer(model, cfg.fit.batch_size)
-        return trainer.train, trainer.measure
+        if dense_training.suits(model):
+            trainer = dense_training.Trainer(model, cfg.fit.batch_size)
+            return trainer.train, trainer.measure
     return _compile_keras(model, cfg)
 
 

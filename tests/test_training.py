@@ -279,7 +279,7 @@ import re, sys
 from pathlib import Path
 import numpy as np
 import common, keras_model
-from asd import dense_training, frames, training
+from asd import frames, training
 
 def resident(field):  # MB; not getrusage, whose peak is inherited from the parent process
     return int(re.search(field + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
