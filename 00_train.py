@@ -2,8 +2,8 @@
 
     python 00_train.py -d
 
-Reads <data>/<type>/train/*.wav. Writes model_<type>.keras, model_<type>.json (what it was made
-of), history_<type>.csv and history_<type>.png into the model folder.
+Reads <data>/<type>/train/*.wav. Writes model_<type>.keras (or what the detector's kind has),
+model_<type>.json (what it was made of), history_<type>.csv and .png into the model folder.
 """
 
 import signal
@@ -11,55 +11,66 @@ import sys
 import time
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
-import common
-import keras_model
-from asd import frames, provenance, training
+from asd import cli, config, files, provenance, store
+from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.survey import survey
+from asd.detectors import kinds
+from asd.embedded import boards
 
 
-def train(cfg, store, machine_type):
+def train(cfg, paths, clips, machine_type):
     """Train and write one model."""
-    from asd import plots
-
     start = time.perf_counter()
-    keras_model.start_tensorflow(cfg.seed)
-    model = keras_model.build(cfg.feature.vector_size)
-    history = training.fit(model, store, cfg)
+    detector = kinds.of(cfg)
+    fitted = detector.fit(clips)
     seconds = time.perf_counter() - start
 
-    path = cfg.models / f"model_{machine_type}.keras"
-    with common.whole_file(path) as temporary:
-        model.save(temporary)
-        record = provenance.of_training(cfg, store, temporary, history, seconds)
-        common.write_json(path.with_suffix(".json"), record | {"model": path.name})
-    rows = [(epoch, loss, "" if val is None else val) for epoch, loss, val in history]
-    history_path = cfg.models / f"history_{machine_type}.csv"
-    common.write_csv(history_path, [("epoch", "loss", "val_loss"), *rows])
-    plots.history(history_path.with_suffix(".png"), machine_type, history)
-    print(f"{path}: loss {history[-1][1]:.3f} dB^2 after {len(history)} epochs, {seconds:.0f} s")
+    path = paths.model(machine_type, detector.suffixes[0])
+    with files.whole_file(path) as temporary:
+        detector.save(temporary)
+        record = provenance.of_training(detector, cfg, clips, temporary, fitted, seconds)
+        files.write_json(files.record(path), record | {"model": path.name})
+    how = ""
+    if history := fitted.history:
+        write_history(paths, machine_type, history)
+        how = f"loss {history[-1].loss:.3f} dB^2 after {len(history)} epochs, "
+    print(f"{path}: {how}{seconds:.0f} s")
+
+
+def write_history(paths, machine_type, history):
+    """Losses by epoch, as CSV and as a picture."""
+    from asd.evaluation import plots
+
+    rows = [(row.number, row.loss, "" if row.val_loss is None else row.val_loss) for row in history]
+    files.write_csv(paths.history(machine_type, ".csv"), [("epoch", "loss", "val_loss"), *rows])
+    plots.history(paths.history(machine_type, ".png"), machine_type, history)
 
 
 def main(argv=None):
-    args = common.parse_args(__doc__, argv)
-    cfg = common.load_config(args.config)
-    data = cfg.data(args.mode)
-    machine_types = common.find_machine_types(data, args.machine_type)
-    clip_sets = frames.survey(cfg, args, machine_types, "train")
-    with_test = [name for name in machine_types if (data / name / "test").is_dir()]
-    frames.survey(cfg, args, with_test, "test")
-    common.check_writable(cfg.models)
+    args = cli.parse_args(__doc__, argv, boards.add_arguments)
+    cfg = config.load_config(args.config)
+    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    machine_types = find_machine_types(paths.data, args.machine_type)
+    clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
+    with_test = [name for name in machine_types if paths.clips(name, "test").is_dir()]
+    survey(paths, with_test, "test", args.skip_bad_clips)
+    files.check_writable(paths.models)
 
-    stores = [frames.load(cfg, args, clip_set) for clip_set in clip_sets]
-    pairs = list(zip(machine_types, stores, strict=True))
-    trained = {name: provenance.is_trained(cfg, s, name, args.overwrite) for name, s in pairs}
-    for machine_type, store in pairs:
-        print(f"{machine_type}: {len(store)} clips, {store.n_frames} frames")
+    how = detector.rows, args.skip_bad_clips, args.verify
+    stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
+    trained = {
+        name: provenance.is_trained(detector, paths, clips, name, args.overwrite)
+        for name, clips in stores.items()
+    }
+    for machine_type, clips in stores.items():
+        print(f"{machine_type}: {len(clips)} clips, {clips.n_rows} rows of {detector.rows.title}")
         if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
         else:
-            train(cfg, store, machine_type)
+            train(cfg, paths, clips, machine_type)
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -10,41 +10,45 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
-import common
-import keras_model
-from asd import frames, provenance, report
+from asd import cli, config, files, provenance, store
+from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.survey import survey
+from asd.detectors import kinds
+from asd.embedded import boards
+from asd.evaluation import scores, tables
 
 
 def main(argv=None):
-    args = common.parse_args(__doc__, argv)
-    cfg = common.load_config(args.config)
-    machine_types = common.find_machine_types(cfg.data(args.mode), args.machine_type)
-    models = [keras_model.require(cfg.models, name) for name in machine_types]
+    args = cli.parse_args(__doc__, argv, boards.add_arguments)
+    cfg = config.load_config(args.config)
+    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    machine_types = find_machine_types(paths.data, args.machine_type)
+    models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
-        provenance.check_features(cfg, path)
-    clip_sets = frames.survey(cfg, args, machine_types, "test")
-    common.check_writable(cfg.results)
+        provenance.check_model(detector, path)
+    clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)
+    files.check_writable(paths.results)
 
     scored = []
     for path, clip_set in zip(models, clip_sets, strict=True):
-        store = frames.load(cfg, args, clip_set)
-        predict = keras_model.scorer(path, cfg.feature.vector_size)
-        scores = common.anomaly_scores(predict, store, cfg.feature.frames)
-        scored.append(report.Scored(clip_set.machine_type, store.clips, scores))
-        report.write_scores(cfg.results, "", scored[-1])
-        report.write_source(cfg.results, args.mode, path, clip_set.machine_type, store)
+        clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
+        detector.load(path)
+        scored.append(detector.score(clips))
+        scores.write(paths, scored[-1])
+        scores.write_source(paths, path, clip_set.machine_type, clips)
     if args.mode == "eval":
-        print(f"{cfg.results}: scores of {sum(len(s.clips) for s in scored)} clips without labels")
+        n_clips = sum(len(one.clips) for one in scored)
+        print(f"{paths.results}: scores of {n_clips} clips without labels")
         print("the evaluation data has no labels, so there is no AUC; scores only")
         return
-    tables = [report.evaluate(one, cfg.max_fpr) for one in scored]
-    report.write_result(cfg.results / cfg.result_file, tables)
-    report.write_metrics(cfg.results / "metrics.csv", tables)
-    report.draw(cfg.results, scored, tables, cfg.max_fpr)
-    report.show(tables, cfg.results)
+    results = [tables.evaluate(one, cfg.max_fpr) for one in scored]
+    tables.write_result(paths.result(), results)
+    tables.write_metrics(paths.table("metrics"), results)
+    tables.draw(paths, scored, results, detector.score_title)
+    tables.show(results, paths.results)
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

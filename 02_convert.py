@@ -12,50 +12,63 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
-import common
-import keras_model
-from asd import codegen, frames, provenance, tflite
+from asd import cli, config, files, provenance, store
+from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.survey import survey
+from asd.detectors import kinds
+from asd.embedded import boards, codegen
+from asd.tflite import fold
+from asd.tflite.convert import MCU, conversions, spread_windows
 
 
-def convert(cfg, path, store, machine_type):
-    """Write the five variants of one model."""
-    chain = keras_model.load_chain(path, cfg.feature.vector_size)
-    prepared = tflite.prepare(chain, cfg.convert)
-    n_windows = int(store.n_windows(cfg.feature.frames).sum())
-    chosen = tflite.spread_windows(n_windows, cfg.convert.calibration_windows, cfg.seed)
-    windows = store.gather(chosen, cfg.feature.frames)
+def calibration_windows(cfg, clips):
+    """Windows spread over all training clips, (n, vector_size) float32, dB."""
+    n = cfg.feature.frames
+    total, count = int(clips.n_windows(n).sum()), cfg.convert.calibration_windows
+    return clips.gather(spread_windows(total, count, cfg.seed), n)
+
+
+def convert(cfg, paths, chain, model, clips, machine_type):
+    """Write the five variants of one model, and the C of the last."""
+    prepared = fold.prepare(chain, cfg.convert)
+    windows = calibration_windows(cfg, clips)
     per_channel = cfg.convert.dense_weights == "per_channel"
-    for variant in tflite.VARIANTS:
-        content = tflite.convert(
-            prepared, variant, windows, per_channel, cfg.convert.bias_correction
-        )
-        target = cfg.models / f"model_{machine_type}{variant.suffix}.tflite"
-        with common.whole_file(target) as temporary:
+    correct = cfg.convert.bias_correction
+    contents = dict(conversions(prepared, windows, per_channel, correct))
+    for variant, content in contents.items():
+        path = paths.tflite(machine_type, variant.suffix)
+        with files.whole_file(path) as temporary:
             temporary.write_bytes(content)
-        record = provenance.of_conversion(cfg, store, path, variant, content, len(chosen))
-        common.write_json(target.with_suffix(".tflite.json"), record)
-        print(f"{target}: {variant.title}, {len(content):,} bytes")
-    folder = cfg.models / f"model_{machine_type}_c"
-    codegen.write(content, folder)
+        made = provenance.of_conversion(cfg, clips, model, variant, content, len(windows))
+        files.write_json(files.record(path), made)
+        print(f"{path}: {variant.title}, {len(content):,} bytes")
+    folder = paths.c_source(machine_type)
+    codegen.write(contents[MCU], folder)
     print(f"{folder}/: C99 source of the last one")
 
 
 def main(argv=None):
-    args = common.parse_args(__doc__, argv)
-    cfg = common.load_config(args.config)
-    machine_types = common.find_machine_types(cfg.data(args.mode), args.machine_type)
-    models = [keras_model.require(cfg.models, name) for name in machine_types]
+    args = cli.parse_args(__doc__, argv, boards.add_arguments)
+    cfg = config.load_config(args.config)
+    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    machine_types = find_machine_types(paths.data, args.machine_type)
+    models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
-        provenance.check_features(cfg, path)
-    clip_sets = frames.survey(cfg, args, machine_types, "train")
-    common.check_writable(cfg.models)
+        provenance.check_model(detector, path)
+    clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
+    files.check_writable(paths.models)
 
-    stores = [frames.load(cfg, args, clip_set) for clip_set in clip_sets]
-    for machine_type, path, store in zip(machine_types, models, stores, strict=True):
-        convert(cfg, path, store, machine_type)
+    how = detector.rows, args.skip_bad_clips, args.verify
+    stores = [store.load(paths, clip_set, *how) for clip_set in clip_sets]
+    for machine_type, path, clips in zip(machine_types, models, stores, strict=True):
+        detector.load(path)
+        if chain := detector.chain():
+            convert(cfg, paths, chain, path, clips, machine_type)
+        else:
+            print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -5,77 +5,115 @@
 Reads <data>/<type>/test/*.wav, the TFLite files and C source of 02_convert.py and the scores of
 01_test.py. Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv,
 parity.csv and, of the C on this machine and on emulated boards, mcu.csv into the result folder.
-Exit status 1 when a bar of the configuration is missed or a byte differs.
+Exit status 1 when a tolerance of the configuration is exceeded or a byte differs.
 """
 
 import signal
 import sys
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until common.run takes over
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 import common
-import keras_model
-from asd import frames, parity, report, rungs, tflite
+from asd import cli, config, files, provenance, store
+from asd.clips import Scores
+from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.survey import survey
+from asd.detectors import kinds
+from asd.embedded import boards, targets
+from asd.evaluation import parity, scores, tables
+from asd.tflite import run
+from asd.tflite.convert import MCU, VARIANTS
 
 
-def ladder(cfg, machine_type, path, store):
-    """Scores of a machine type by every rung: yields (variant, conversion settings, Scored)."""
-    for variant in tflite.VARIANTS:
-        file = cfg.models / f"model_{machine_type}{variant.suffix}.tflite"
-        conversion = tflite.check_source(file, path)
-        predict = tflite.predictor(file)
-        scores = common.anomaly_scores(predict, store, cfg.feature.frames)
-        yield variant, conversion, report.Scored(machine_type, store.clips, scores)
+def check_files(paths, machine_type, model):
+    """See that every TFLite file is of this model; return the settings of the conversion."""
+    records = [
+        provenance.check_conversion(paths.tflite(machine_type, variant.suffix), model)
+        for variant in VARIANTS
+    ]
+    return records[-1]
 
 
-def c_ladder(cfg, args, keras, store, bar, ready, failures):
-    """What the C of a machine type's model costs on this machine and on boards."""
-    chosen = rungs.sample(len(store), cfg.parity.board_clips, args.all_windows)
-    clips = [store[i] for i in chosen]
-    model = cfg.models / f"model_{keras.machine_type}{rungs.VARIANT}.tflite"
-    n = cfg.feature.frames
-    return rungs.climb(model, keras.at(chosen), clips, n, bar.score_median, ready, failures)
+def compare(cfg, paths, keras, clips, conversion):
+    """Score the clips by every TFLite file: rows of comparisons, and tables by variant."""
+    rows, evaluated = [], {}
+    for variant in VARIANTS:
+        predict = run.predictor(paths.tflite(keras.machine_type, variant.suffix))
+        values = common.anomaly_scores(predict, clips, cfg.feature.frames)
+        scored = Scores(clips.clips, values)
+        scores.write(paths, scored, variant.suffix)
+        weights = conversion["dense_weights"]
+        tolerance = parity.tolerance_of(cfg.parity, variant.quantised, weights)
+        level = cfg.parity.significance_level
+        rows += parity.compare_sections(variant.suffix, keras, scored, tolerance, level)
+        if paths.mode == "dev":
+            evaluated[variant.suffix] = tables.evaluate(scored, cfg.max_fpr)
+    return rows, evaluated
+
+
+def measure_c(cfg, paths, keras, clips, conversion, ready, all_windows):
+    """What the C of a model costs on this machine and on boards, and where it fails."""
+    chosen = targets.sample(len(clips), cfg.parity.board_clips, all_windows)
+    tolerance = parity.tolerance_of(cfg.parity, True, conversion["dense_weights"])
+    return targets.measure(
+        paths.tflite(keras.machine_type, MCU.suffix),
+        paths.c_source(keras.machine_type),
+        keras.at(chosen),
+        [clips[i] for i in chosen],
+        cfg.feature.frames,
+        tolerance.score_median,
+        ready,
+    )
+
+
+def verify(cfg, paths, compared, ready, missing, all_windows):
+    """Compare TFLite files, then C, with the Keras models; the exit status."""
+    rows, by_type = [], []
+    for keras, clips, conversion in compared:
+        of_type, evaluated = compare(cfg, paths, keras, clips, conversion)
+        rows += of_type
+        by_type.append(evaluated)
+    for variant in VARIANTS if paths.mode == "dev" else ():
+        results = [evaluated[variant.suffix] for evaluated in by_type]
+        tables.write_result(paths.result(variant.suffix), results)
+    parity.write(paths.table("parity"), rows)
+    if any(conversion["reference_fold"] for _, _, conversion in compared):
+        print("reference_fold: true: another function than the Keras model, by its configuration")
+    lost = parity.show(rows, {v.suffix: v.title for v in VARIANTS}, paths.results)
+
+    costs, failures = [], []
+    for keras, clips, conversion in compared:
+        cost, failed = measure_c(cfg, paths, keras, clips, conversion, ready, all_windows)
+        costs += cost
+        failures += failed
+    targets.write(paths.table("mcu"), costs)
+    return targets.show(costs, missing, failures, paths.results) or lost
 
 
 def main(argv=None):
-    args = common.parse_args(__doc__, argv)
-    cfg = common.load_config(args.config)
-    machine_types = common.find_machine_types(cfg.data(args.mode), args.machine_type)
-    models = [keras_model.require(cfg.models, name) for name in machine_types]
-    clip_sets = frames.survey(cfg, args, machine_types, "test")
-    common.check_writable(cfg.results)
-    ready, missing = rungs.available(args)
+    args = cli.parse_args(__doc__, argv, boards.add_arguments)
+    cfg = config.load_config(args.config)
+    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    machine_types = find_machine_types(paths.data, args.machine_type)
+    models = [paths.require_model(name, detector.suffixes) for name in machine_types]
+    clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)
+    files.check_writable(paths.results)
+    ready, missing = targets.available(args.boards)
 
-    rows, of_type, tables = [], [], {variant.suffix: [] for variant in tflite.VARIANTS}
+    compared = []
     for path, clip_set in zip(models, clip_sets, strict=True):
-        store = frames.load(cfg, args, clip_set)
-        name = clip_set.machine_type
-        keras = report.Scored(
-            name, store.clips, report.read_scores(cfg.results, args.mode, path, name, store)
-        )
-        for variant, conversion, scored in ladder(cfg, name, path, store):
-            report.write_scores(cfg.results, f"tflite{variant.suffix}_", scored)
-            bar = parity.bar_of(cfg.parity, variant.quantised, conversion["dense_weights"])
-            rows += parity.compare_ids(variant.suffix, keras, scored, bar, cfg.parity.chance_p)
-            if args.mode == "dev":
-                tables[variant.suffix].append(report.evaluate(scored, cfg.max_fpr))
-        of_type.append((keras, store, bar))
-    for suffix, of_variant in tables.items():
-        if of_variant:
-            report.write_result(cfg.results / f"tflite{suffix}_{cfg.result_file}", of_variant)
-    parity.write(cfg.results / "parity.csv", rows)
-    if conversion["reference_fold"]:
-        print("reference_fold: true: another function than the Keras model, by its configuration")
-    titles = {variant.suffix: variant.title for variant in tflite.VARIANTS}
-    lost = parity.show(rows, titles, cfg.results)
-
-    costs, failures = [], []
-    for keras, store, bar in of_type:
-        costs += c_ladder(cfg, args, keras, store, bar, ready, failures)
-    rungs.write(cfg.results / "mcu.csv", costs)
-    return rungs.show(costs, missing, failures, cfg.results) or lost
+        clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
+        keras = scores.read(paths, path, clip_set.machine_type, clips)
+        detector.load(path)
+        if detector.chain():
+            compared.append((keras, clips, check_files(paths, clip_set.machine_type, path)))
+        else:
+            print(f"{path}: a {detector.kind} detector has no TFLite or C to compare with")
+    if not compared:
+        return 0
+    return verify(cfg, paths, compared, ready, missing, args.all_windows)
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -2,4 +2,4 @@
 # Download recordings: ./get_dataset.sh [TYPE ...], --dcase2020, --reference; or make --demo sound.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/asd/environment.sh"
-PYTHONPATH="$here" exec "$python" -m asd.download "$@"
+PYTHONPATH="$here" exec "$python" -m asd.corpora.download "$@"

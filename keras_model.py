@@ -1,22 +1,19 @@
-"""The dense auto-encoder: TensorFlow imported quietly, the model built, found and loaded."""
+"""The dense auto-encoder: TensorFlow imported quietly, the model built, loaded and run."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asd import dense
-from common import Predict, UserError, quiet_stderr
+from asd.cli import quiet_stderr
+from common import Predict, UserError
 
 if TYPE_CHECKING:
     import keras
-
-ENCODER_UNITS = (128, 128, 128, 128)
-BOTTLENECK_UNITS = 8
-DECODER_UNITS = (128, 128, 128, 128)
 
 SUFFIXES = (".keras", ".h5", ".hdf5")  # ours, then the published ones
 
@@ -32,52 +29,25 @@ def start_tensorflow(seed: int) -> None:
         keras.utils.set_random_seed(seed)
 
 
-def build(vector_size: int) -> keras.Model:
+def build(vector_size: int, units: Sequence[int]) -> keras.Model:
     """The auto-encoder of MLPerf Tiny and the DCASE 2020 Task 2 baseline.
 
-    vector_size - [Dense 128, BN, ReLU] x4 - [Dense 8, BN, ReLU] - [Dense 128, BN, ReLU] x4 -
-    Dense vector_size, linear. With 640 inputs 269,992 parameters.
+    vector_size - [Dense, BN, ReLU] for each of the units - Dense vector_size, linear. With 640
+    inputs and the units of baseline.yaml, 4 x 128, 8, 4 x 128, it has 269,992 parameters.
 
     Parameters
     ----------
-    vector_size : frames x mel bands of a vector
+    vector_size : frames x mel bands of a window
+    units : of each hidden layer
     """
     from keras import Input, Model, layers
 
     inputs = x = Input((vector_size,))
-    for units in (*ENCODER_UNITS, BOTTLENECK_UNITS, *DECODER_UNITS):
-        x = layers.Dense(units)(x)
+    for width in units:
+        x = layers.Dense(width)(x)
         x = layers.BatchNormalization()(x)
         x = layers.Activation("relu")(x)
     return Model(inputs, layers.Dense(vector_size)(x))
-
-
-def find(folder: Path, machine_type: str) -> Path | None:
-    """The model file of a machine type: ours (.keras) or a published one (.h5, .hdf5).
-
-    Raises
-    ------
-    UserError : there are two.
-    """
-    candidates = [folder / f"model_{machine_type}{suffix}" for suffix in SUFFIXES]
-    found = [path for path in candidates if path.exists()]
-    if len(found) > 1:
-        names = " and ".join(str(path) for path in found)
-        raise UserError(f"two models for {machine_type}: {names}; keep one, move the other away")
-    return found[0] if found else None
-
-
-def require(folder: Path, machine_type: str) -> Path:
-    """The model file of a machine type.
-
-    Raises
-    ------
-    UserError : there is none, or there are two.
-    """
-    path = find(folder, machine_type)
-    if path is None:
-        raise UserError(f"{folder}: no model for {machine_type}; train it: ./train.sh")
-    return path
 
 
 def load(path: Path, vector_size: int) -> keras.Model:
@@ -98,50 +68,10 @@ def load(path: Path, vector_size: int) -> keras.Model:
     for name, shape in (("input", model.input_shape), ("output", model.output_shape)):
         if tuple(shape) != (None, vector_size):
             raise UserError(
-                f"{path}: its {name} has shape {shape}, the configuration's vectors have "
+                f"{path}: its {name} has shape {shape}, the configuration's windows have "
                 f"{vector_size} elements (feature.frames x feature.n_mels)"
             )
     return model
-
-
-def _read_chain(path: Path, vector_size: int) -> list[dense.Dense] | None:
-    """A model file's dense chain of that size, if it holds one."""
-    chain = dense.read(path)
-    fits = chain and len(chain[0].weights) == len(chain[-1].bias) == vector_size
-    return chain if fits else None
-
-
-def load_chain(path: Path, vector_size: int) -> list[dense.Dense]:
-    """A model file as a dense chain; without TensorFlow, unless there is something to explain.
-
-    Raises
-    ------
-    UserError : see `load`; or the model is no chain.
-    """
-    if chain := _read_chain(path, vector_size):
-        return chain
-    start_tensorflow(0)  # nothing is drawn: any seed will do
-    try:
-        return dense.of_model(load(path, vector_size))
-    except dense.NotAChain as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def scorer(path: Path, vector_size: int) -> Predict:
-    """A model file as a function of windows; without TensorFlow where it is a dense chain.
-
-    Returns
-    -------
-    function (n, vector_size) float32 -> (n, vector_size) float32
-
-    Raises
-    ------
-    UserError : see `load`.
-    """
-    if chain := _read_chain(path, vector_size):
-        return dense.predictor(chain)
-    start_tensorflow(0)
-    return predictor(load(path, vector_size))
 
 
 def predictor(model: keras.Model) -> Predict:

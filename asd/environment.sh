@@ -57,7 +57,7 @@ story() {
         return
     fi
     if [ -n "$demo" ] && [ ! -e demo_data/causes.csv ]; then  # its last file
-        PYTHONPATH="$here" "$python" -m asd.demo || return
+        PYTHONPATH="$here" "$python" -m asd.corpora.demo || return
     fi
     "$python" "$here/$first" "${arguments[@]}" && "$python" "$here/$second" "${arguments[@]}"
 }

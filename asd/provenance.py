@@ -9,59 +9,50 @@ from typing import Any
 
 import msgspec
 
-import common
-import keras_model
-from asd import tflite
-from asd.frames import FrameStore
-from asd.training import History, split_clips
-from common import Config, UserError
-
-LIBRARIES = ("tensorflow", "keras", "ai-edge-litert", "numpy", "soundfile")
-
-
-def versions() -> dict[str, str]:
-    """Versions of this project, Python and the libraries that shape the numbers."""
-    import importlib.metadata
-    import platform
-
-    installed = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"asd": common.__version__, "python": platform.python_version()} | installed
+from asd import files
+from asd.config import Config
+from asd.detectors.detector import Detector, Fitted
+from asd.files import Paths
+from asd.store import Store
+from asd.tflite import reader
+from asd.tflite.convert import Variant
+from asd.versions import versions
+from common import UserError
 
 
-def training_configuration(cfg: Config) -> dict[str, Any]:
-    """The part of the configuration that a model depends on, as plain values."""
-    sections = {"feature": cfg.feature, "fit": cfg.fit, "seed": cfg.seed}
-    values = msgspec.json.decode(msgspec.json.encode(sections))  # as it will be read back
-    del values["fit"]["verbose"]
-    return values
+def _plain(values: Any) -> Any:
+    """Values as they will be read back."""
+    return msgspec.json.decode(msgspec.json.encode(values))
 
 
 def of_training(
-    cfg: Config, store: FrameStore, model: Path, history: History, seconds: float
+    detector: Detector, cfg: Config, store: Store, model: Path, fitted: Fitted, seconds: float
 ) -> dict[str, Any]:
     """The record of a trained model: `model_<type>.json`."""
-    configuration = training_configuration(cfg)
-    n_train = split_clips(len(store), cfg.fit.validation_split)
+    configuration = _plain(detector.made_of)
+    last = fitted.history[-1] if fitted.history else None
     return {
         "model": model.name,
-        "sha256": common.file_hash(model),
+        "sha256": files.file_hash(model),
         "configuration": configuration,
-        "configuration_hash": common.config_hash(configuration),
+        "configuration_hash": files.fingerprint(configuration),
         "clips": {
             "count": len(store),
-            "trained": n_train,
-            "validated": len(store) - n_train,
+            "trained": fitted.trained,
+            "validated": len(store) - fitted.trained,
             "fingerprint": store.fingerprint,
         },
         "seed": cfg.seed,
         "versions": versions(),
-        "loss": history[-1][1],
-        "val_loss": history[-1][2],
+        "loss": last and last.loss,
+        "val_loss": last and last.val_loss,
         "seconds": round(seconds, 1),
     }
 
 
-def is_trained(cfg: Config, store: FrameStore, machine_type: str, overwrite: bool) -> bool:
+def is_trained(
+    detector: Detector, paths: Paths, store: Store, machine_type: str, overwrite: bool
+) -> bool:
     """Whether the model of this configuration and these clips is there already.
 
     Raises
@@ -69,8 +60,8 @@ def is_trained(cfg: Config, store: FrameStore, machine_type: str, overwrite: boo
     UserError : a model is there, but of something else, and `overwrite` is False; or a
         published one that the trained one would stand beside.
     """
-    path = cfg.models / f"model_{machine_type}.keras"
-    found = keras_model.find(cfg.models, machine_type)
+    path = paths.model(machine_type, detector.suffixes[0])
+    found = paths.find_model(machine_type, detector.suffixes)
     if found not in (None, path):
         raise UserError(
             f"{found}: a published model is in the place of {path.name}; move it away to train, "
@@ -78,51 +69,55 @@ def is_trained(cfg: Config, store: FrameStore, machine_type: str, overwrite: boo
         )
     if found is None or overwrite:
         return False
-    difference = _difference(cfg, store, path)
-    if difference:
+    if difference := _difference(detector, store, path):
         raise UserError(f"{path}: {difference}; --overwrite trains anew")
     return True
 
 
-def _difference(cfg: Config, store: FrameStore, path: Path) -> str | None:
+def _difference(detector: Detector, store: Store, path: Path) -> str | None:
     """In what the model at `path` is not the one that would be trained."""
-    record_path = path.with_suffix(".json")
-    if not record_path.exists():
-        return f"what it was trained on is unknown ({record_path.name} is missing)"
-    sha256, configuration, count, fingerprint = common.read_keys(
-        record_path, "sha256", "configuration", "clips.count", "clips.fingerprint"
+    record = files.record(path)
+    if not record.exists():
+        return f"what it was trained on is unknown ({record.name} is missing)"
+    sha256, configuration, count, fingerprint = files.read_keys(
+        record, "sha256", "configuration", "clips.count", "clips.fingerprint"
     )
-    if common.file_hash(path) != sha256:
-        return f"not the model that {record_path.name} describes"
-    if changed := _changed(configuration, training_configuration(cfg)):
+    if files.file_hash(path) != sha256:
+        return f"not the model that {record.name} describes"
+    if changed := _changed(configuration, _plain(detector.made_of)):
         return changed
     if fingerprint != store.fingerprint:
         return f"trained on other clips ({count}, now {len(store)})"
     return None
 
 
-def check_features(cfg: Config, path: Path) -> None:
-    """See that a model of ours was trained on the features of the configuration.
+def check_model(detector: Detector, path: Path) -> None:
+    """See that a model of ours has the features and the make of the configuration.
 
-    Nothing is known of a published model, and nothing is checked.
+    How long it was trained and on which clips may differ. Nothing is known of a published model,
+    and nothing is checked.
 
     Raises
     ------
-    UserError : it was trained on others; the first key that differs is named.
+    UserError : it was trained with others; the first key that differs is named.
     """
-    record_path = path.with_suffix(".json")
-    if path.suffix == ".keras" and record_path.exists():
-        (feature,) = common.read_keys(record_path, "configuration.feature")
-        if changed := _changed({"feature": feature}, training_configuration(cfg), "feature."):
-            raise UserError(f"{path}: {changed}; use the configuration that it was trained with")
+    record = files.record(path)
+    if path.suffix == detector.suffixes[0] and record.exists():
+        there, _ = files.read_keys(record, "configuration", "configuration.feature")
+        here = _plain(detector.made_of)
+        for part in {"feature", "detector"} & there.keys():  # older records tell no detector
+            if changed := _changed({part: there[part]}, {part: here[part]}):
+                raise UserError(f"{path}: {changed}; use the configuration it was trained with")
 
 
-def _changed(there: Any, here: dict[str, Any], prefix: str = "") -> str | None:
-    """The first key, of those that begin so, in which two configurations differ."""
+def _changed(there: Any, here: dict[str, Any]) -> str | None:
+    """The first key in which two configurations differ."""
     before, now = dict(_leaves(there)), dict(_leaves(here))
     for key in sorted(before.keys() | now.keys()):
-        if key.startswith(prefix) and before.get(key) != now.get(key):
-            return f"trained with {key} {before.get(key)}, the configuration says {now.get(key)}"
+        if key not in before:
+            return f"its record does not tell {key}, which the configuration says is {now[key]}"
+        if before[key] != now.get(key):
+            return f"trained with {key} {before[key]}, the configuration says {now.get(key)}"
     return None
 
 
@@ -135,12 +130,7 @@ def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def of_conversion(
-    cfg: Config,
-    store: FrameStore,
-    model: Path,
-    variant: tflite.Variant,
-    content: bytes,
-    n_windows: int,
+    cfg: Config, store: Store, model: Path, variant: Variant, content: bytes, n_windows: int
 ) -> dict[str, Any]:
     """The record of a TFLite file: `model_<type><suffix>.tflite.json`."""
     calibration = {
@@ -152,10 +142,34 @@ def of_conversion(
     return {
         "variant": variant.suffix,
         "title": variant.title,
-        "source": {"model": model.name, "sha256": common.file_hash(model)},
+        "source": {"model": model.name, "sha256": files.file_hash(model)},
         "sha256": hashlib.sha256(content).hexdigest(),
-        **tflite.describe(content),
+        **reader.describe(content),
         "conversion": msgspec.to_builtins(cfg.convert),
         "calibration": calibration if variant.calibrated else None,
         "versions": versions(),
     }
+
+
+def check_conversion(path: Path, model: Path) -> dict[str, Any]:
+    """See that a TFLite file was made by 02_convert.py from the model that is there now.
+
+    Returns
+    -------
+    the settings of its conversion: reference_fold, dense_weights, ...
+
+    Raises
+    ------
+    UserError : the file or its record is missing, or either is of something else.
+    """
+    again = "run 02_convert.py"
+    record = files.record(path)
+    for needed in (path, record):
+        if not needed.is_file():
+            raise UserError(f"{needed}: no such file; {again}")
+    sha256, source, conversion = files.read_keys(record, "sha256", "source.sha256", "conversion")
+    if sha256 != files.file_hash(path):
+        raise UserError(f"{path}: damaged, or not the file {record.name} describes; {again}")
+    if source != files.file_hash(model):
+        raise UserError(f"{path}: made from another model than {model}; {again}")
+    return conversion

@@ -1,96 +1,86 @@
-"""Training: the epochs of Keras' fit on windows that are gathered batch by batch.
+"""Training: one `fit` for any Keras model, loss and optimiser, on examples read a block at a time.
 
-Frames are read from the frame store a block of clips at a time: neither the matrix of all windows
-nor that of all frames ever exists. The usual chain of dense layers, with Adam on the mean squared
-error, is trained by `asd.dense_training`, any other by Keras.
+The usual chain of dense layers, with Adam on the mean squared error of its own input, is trained
+by `asd.dense_training` where no GPU is visible; any other model by TensorFlow.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from asd.frames import FrameStore
-from common import Config, UserError
+from asd.config import Compile, Fit
+from asd.features.windows import Windows
+from common import UserError
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-FRAMES_PER_BLOCK = 2**17  # 67 MB at 128 mel bands; 655 clips of 200 frames
 ADAM = ("adam", "Adam")
 MEAN_SQUARED_ERROR = ("mean_squared_error", "MeanSquaredError", "mse", "MSE")
 
-History = list[tuple[int, float, float | None]]  # epoch from 1, loss, validation loss; dB^2
+
+class Epoch(NamedTuple):
+    """A row of the history; losses in the unit of the loss, dB^2 for windows."""
+
+    number: int  # from 1
+    loss: float
+    val_loss: float | None
 
 
-def split_clips(n_clips: int, validation_split: float) -> int:
-    """How many clips, the first in sorted order, are trained on; the others validate."""
-    return max(1, int(n_clips * (1 - validation_split)))
+class Examples(Protocol):
+    """What a model learns from; `asd.features.windows.Windows` is one.
 
-
-def blocks(
-    store: FrameStore, clips: np.ndarray, n: int, batch_size: int, rng: np.random.Generator | None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Every window of n frames of some clips once, in blocks that are read one at a time.
-
-    Windows that do not fill a batch go into the next block, so only the last batch is smaller.
-
-    Parameters
-    ----------
-    clips : numbers of clips in the store; blocks take them in this order
-    rng : draws the order of the windows within a block; None: as they come
-
-    Yields
-    ------
-    frames : (n_frames, n_mels) float32, dB
-    starts : (n_windows,) int32, the rows of `frames` at which windows begin
+    A block is a tuple of arrays, the last of which says where in the others examples begin.
     """
-    sizes = np.cumsum(store.n_windows(n)[clips] + n - 1)  # frames, up to and with each clip
-    parts = np.split(clips, np.flatnonzero(np.diff(sizes // FRAMES_PER_BLOCK)) + 1)
-    left = np.empty((0, store.n_mels), np.float32)  # windows of the block before, n rows each
-    for part in parts:
-        frames = store.read(part, space=len(left))
-        frames[: len(left)] = left
-        counts = store.n_windows(n)[part]
-        of_clips = len(left) + np.cumsum(counts + n - 1) - counts - n + 1  # their first rows
-        within = [first + np.arange(count) for first, count in zip(of_clips, counts, strict=True)]
-        starts = np.concatenate([np.arange(0, len(left), n), *within]).astype(np.int32)
-        if rng:
-            rng.shuffle(starts)
-        whole = len(starts) if part is parts[-1] else len(starts) // batch_size * batch_size
-        yield frames, starts[:whole]
-        left = frames[starts[whole:, None] + np.arange(n)].reshape(-1, store.n_mels)
+
+    train: np.ndarray  # numbers of the items (clips) that are trained on
+    validation: np.ndarray  # and of those that validate
+
+    def count(self, items: np.ndarray) -> int:
+        """Examples of some items."""
+
+    def blocks(
+        self, items: np.ndarray, batch_size: int, rng: np.random.Generator | None
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """Every example of some items once; whole batches but in the last block."""
+
+    def signature(self) -> tuple[tf.TensorSpec, ...]:
+        """Shapes and types of a block."""
+
+    def batch(self, *block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Inputs and targets of the examples of a block that the last array names."""
 
 
-def fit(model: keras.Model, store: FrameStore, cfg: Config) -> History:
-    """Train the auto-encoder as configured, and show how it goes; see `epochs`."""
+def fit(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> list[Epoch]:
+    """Train a model as configured, and show how it goes; see `epochs`."""
     from tqdm import tqdm
 
-    history: History = []
-    rows = epochs(model, store, cfg)
-    bar = tqdm(rows, "training", cfg.fit.epochs, unit="epoch", disable=cfg.fit.verbose != 1)
-    for epoch, loss, val_loss in bar:
-        history.append((epoch, loss, val_loss))
-        shown = {"loss": f"{loss:.3f}"} | ({"val_loss": f"{val_loss:.3f}"} if val_loss else {})
+    history: list[Epoch] = []
+    rows = epochs(model, examples, settings, seed)
+    bar = tqdm(rows, "training", settings.epochs, unit="epoch", disable=settings.verbose != 1)
+    for row in bar:
+        history.append(row)
+        shown = {"loss": f"{row.loss:.3f}"}
+        if row.val_loss is not None:
+            shown["val_loss"] = f"{row.val_loss:.3f}"
         bar.set_postfix(shown)
-        if cfg.fit.verbose == 2:
-            print(f"epoch {epoch}/{cfg.fit.epochs}", *(f"{k} {v}" for k, v in shown.items()))
+        if settings.verbose == 2:
+            print(f"epoch {row.number}/{settings.epochs}", *(f"{k} {v}" for k, v in shown.items()))
     return history
 
 
-def epochs(
-    model: keras.Model, store: FrameStore, cfg: Config
-) -> Iterator[tuple[int, float, float | None]]:
-    """Train the auto-encoder to reconstruct the windows of the store's clips.
+def epochs(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> Iterator[Epoch]:
+    """Train a model on every example once an epoch.
 
-    Each epoch visits every training window once; with `fit.shuffle` in an order drawn from the
-    seed and the epoch: of the clips, and of the windows within each block of clips. The loss of
-    an epoch is the mean over its batches while they are trained on, as Keras' fit reports it;
-    the validation loss is taken after the epoch, in inference mode.
+    With `shuffle` in an order drawn from the seed and the epoch: of the items, and of the examples
+    within each block of them. The loss of an epoch is the mean over its batches while they are
+    trained on, as Keras' fit reports it; the validation loss is taken after the epoch, in
+    inference mode.
 
     Yields
     ------
@@ -100,92 +90,93 @@ def epochs(
     ------
     UserError : the loss is not a number, or Keras does not know the optimiser or the loss.
     """
-    n, size = cfg.feature.frames, cfg.fit.batch_size
-    n_train = split_clips(len(store), cfg.fit.validation_split)
-    train, validation = np.arange(n_train), np.arange(n_train, len(store))
-    train_on, measure = _compile(model, cfg)
+    train_on, measure = _steps(model, examples, settings)
 
-    def mean(function: Callable, clips: np.ndarray, rng: np.random.Generator | None) -> float:
-        """Mean over the windows of the batch losses, whose sums `function` returns."""
-        parts = blocks(store, clips, n, size, rng)
-        total = math.fsum(float(function(frames, starts)) for frames, starts in parts)
-        return total / int(store.n_windows(n)[clips].sum())
+    def mean(function: Callable, items: np.ndarray, rng: np.random.Generator | None) -> float:
+        """Mean over the examples of the losses, whose sums `function` returns block by block."""
+        blocks = examples.blocks(items, settings.batch_size, rng)
+        return math.fsum(float(function(*block)) for block in blocks) / examples.count(items)
 
-    for epoch in range(1, cfg.fit.epochs + 1):
-        rng = np.random.default_rng([cfg.seed, epoch]) if cfg.fit.shuffle else None
+    for number in range(1, settings.epochs + 1):
+        rng = np.random.default_rng([seed, number]) if settings.shuffle else None
+        items = rng.permutation(examples.train) if rng else examples.train
         try:
-            loss = mean(train_on, rng.permutation(train) if rng else train, rng)
+            loss = mean(train_on, items, rng)
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
         if not math.isfinite(loss):
             raise UserError(
-                f"the training loss of epoch {epoch} is {loss}; nothing was written; "
+                f"the training loss of epoch {number} is {loss}; nothing was written; "
                 "check the recordings and fit.compile in the YAML"
             )
-        yield epoch, loss, mean(measure, validation, None) if len(validation) else None
+        held_out = examples.validation
+        yield Epoch(number, loss, mean(measure, held_out, None) if len(held_out) else None)
 
 
-def _compile(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
-    """Two functions of a block's frames and starts: train on its windows; only measure.
+def _steps(model: keras.Model, examples: Examples, settings: Fit) -> tuple[Callable, Callable]:
+    """Two functions of a block: train on its examples; only measure.
 
-    Both go through the windows in batches and return the sum over windows of the losses.
+    Both go through the examples in batches and return the sum over examples of the losses.
     """
-    names = cfg.fit.compile
-    if names.optimizer in ADAM and names.loss in MEAN_SQUARED_ERROR:
+    names = settings.compile
+    usual = names.optimizer in ADAM and names.loss in MEAN_SQUARED_ERROR
+    if usual and isinstance(examples, Windows) and not _gpu_is_visible():
         from asd import dense_training
 
         if dense_training.suits(model):
-            trainer = dense_training.Trainer(model, cfg.fit.batch_size)
+            trainer = dense_training.Trainer(model, settings.batch_size)
             return trainer.train, trainer.measure
-    return _compile_keras(model, cfg)
+    return _keras_steps(model, examples, settings)
 
 
-def _compile_keras(model: keras.Model, cfg: Config) -> tuple[Callable, Callable]:
-    """The two functions for any model, optimiser and loss, as TensorFlow compiles them."""
-    import keras
+def _gpu_is_visible() -> bool:
     import tensorflow as tf
 
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _compiled(names: Compile) -> tuple[Any, Callable]:
+    """The optimiser and the loss of those names."""
+    import keras
+
     try:
-        loss_of = keras.losses.get(cfg.fit.compile.loss)
-        optimizer = keras.optimizers.get(cfg.fit.compile.optimizer)
+        return keras.optimizers.get(names.optimizer), keras.losses.get(names.loss)
     except ValueError as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"fit.compile: Keras knows no such name: {reason}") from error
-    size, n = cfg.fit.batch_size, cfg.feature.frames
-    optimizer.build(model.trainable_variables)
-    block = (
-        tf.TensorSpec((None, cfg.feature.n_mels), tf.float32),  # frames, dB
-        tf.TensorSpec((None,), tf.int32),  # rows at which windows begin
-    )
 
-    def train_step(windows: tf.Tensor) -> tf.Tensor:
+
+def _keras_steps(
+    model: keras.Model, examples: Examples, settings: Fit
+) -> tuple[Callable, Callable]:
+    """The two functions for any model, optimiser and loss, as TensorFlow compiles them."""
+    import tensorflow as tf
+
+    optimizer, loss_of = _compiled(settings.compile)
+    optimizer.build(model.trainable_variables)
+    size = settings.batch_size
+
+    def train_step(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            losses = loss_of(windows, model(windows, training=True))
+            losses = loss_of(targets, model(inputs, training=True))
             mean = tf.add_n([tf.reduce_mean(losses), *model.losses])
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
         return tf.reduce_sum(losses)
 
-    def measure(windows: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(loss_of(windows, model(windows, training=False)))
+    def measure(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(loss_of(targets, model(inputs, training=False)))
 
     def summed(step: Callable) -> Callable:
-        def run(frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        def run(*block: tf.Tensor) -> tf.Tensor:
+            *arrays, starts = block
             losses = tf.constant(0.0, tf.float64)
             for i in tf.range(0, tf.size(starts), size):
-                windows = _windows(frames, starts[i : i + size], n)
-                losses += tf.cast(step(windows), tf.float64)
+                inputs, targets = examples.batch(*arrays, starts[i : i + size])
+                losses += tf.cast(step(inputs, targets), tf.float64)
             return losses
 
-        return tf.function(run, input_signature=block)
+        return tf.function(run, input_signature=examples.signature())
 
     return summed(train_step), summed(measure)
-
-
-def _windows(frames: tf.Tensor, starts: tf.Tensor, n: int) -> tf.Tensor:
-    """The windows of n frames that begin at some rows, (n_windows, n * n_mels)."""
-    import tensorflow as tf
-
-    rows = starts[:, None] + tf.range(n)  # (n_windows, n)
-    return tf.reshape(tf.gather(frames, rows), (-1, n * frames.shape[1]))

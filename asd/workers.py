@@ -1,17 +1,12 @@
-"""Worker threads: one function over many items, results in order, with a progress bar.
+"""One function over many items in threads: results in order, with a progress bar.
 
 For functions that spend their time in NumPy and in files, which let other threads run meanwhile.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
-
-WAITING_PER_WORKER = 8  # items taken on ahead of the one whose result is asked for
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -26,20 +21,9 @@ def in_order(
     title : of the progress bar
     workers : threads; 0 for one per core
     """
+    import joblib
     from tqdm import tqdm
 
-    n_workers = workers or os.cpu_count() or 1
-    waiting: deque[concurrent.futures.Future[Result]] = deque()
-    pool = concurrent.futures.ThreadPoolExecutor(n_workers)
-    try:
-        with tqdm(desc=title, total=len(items), unit="clip", mininterval=0.5) as bar:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > WAITING_PER_WORKER * n_workers:
-                    yield waiting.popleft().result()
-                    bar.update()
-            while waiting:
-                yield waiting.popleft().result()
-                bar.update()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    pool = joblib.Parallel(workers or -1, require="sharedmem", return_as="generator")
+    results = pool(joblib.delayed(function)(item) for item in items)
+    yield from tqdm(results, title, len(items), unit="clip", mininterval=0.5)

@@ -14,14 +14,19 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from asd.fetch import DISK_BYTES, PAUSE_SECONDS, Archive, download
+from asd.corpora.fetch import DISK_BYTES, PAUSE_SECONDS, Archive, download
 from common import UserError
 
-MARKER = ".complete"  # in a folder of ours: the md5 of every archive in it, one per line
+# In a folder of ours; of every archive in it the md5, then its files, indented.
+MARKER = ".complete"
 
 
-def unpack(zips: Sequence[Path], top: str, target: Path) -> None:
+def unpack(zips: Sequence[Path], top: str, target: Path) -> list[list[str]]:
     """Unpack into the folder `target` what archives hold below their own folder `top`.
+
+    Returns
+    -------
+    the files of each archive, relative to `target`
 
     Raises
     ------
@@ -42,12 +47,17 @@ def unpack(zips: Sequence[Path], top: str, target: Path) -> None:
         for path in zips:
             with _opened(path) as archive:
                 for member in members[path]:
-                    file = target.joinpath(*PurePosixPath(member.filename).parts[1:])
+                    file = target / _below_top(member)
                     file.parent.mkdir(parents=True, exist_ok=True)
                     # "x": never into a file that is hard-linked to the folder in use.
                     with archive.open(member) as source, file.open("xb") as sink:
                         shutil.copyfileobj(source, sink, DISK_BYTES)
                     bar.update(member.file_size)
+    return [[_below_top(member) for member in members[path]] for path in zips]
+
+
+def _below_top(member: zipfile.ZipInfo) -> str:
+    return str(PurePosixPath(*PurePosixPath(member.filename).parts[1:]))
 
 
 def _members(path: Path, top: str) -> list[zipfile.ZipInfo]:
@@ -75,9 +85,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def fetch_folder(
-    folder: Path, archives: Sequence[Archive], pause_seconds: float = PAUSE_SECONDS
+    folder: Path,
+    archives: Sequence[Archive],
+    elsewhere: Sequence[Path] = (),
+    pause_seconds: float = PAUSE_SECONDS,
 ) -> None:
-    """Make `folder` hold exactly these archives; it appears, or is replaced, in one rename.
+    """Make `folder` hold these archives; it appears, or is replaced, in one rename.
+
+    Parameters
+    ----------
+    elsewhere : folders of ours; what they hold of the archives is linked, not downloaded again
 
     Raises
     ------
@@ -89,22 +106,62 @@ def fetch_folder(
         _mend(parent)
         held, wanted = held_md5s(folder), {archive.md5 for archive in archives}
         zips = {archive: parent / ".download" / archive.name for archive in archives}
-        if held == wanted:
-            print(f"{folder}: whole, skipped")
+        if held >= wanted:
+            more = ", and holds other archives that are kept" if held > wanted else ""
+            print(f"{folder}: whole, skipped{more}")
         else:
-            kept = held if held < wanted else set()
-            if held and not kept:
-                print(f"{folder}: holds other archives than {', '.join(a.name for a in archives)}; "
-                      "downloading all of them")  # fmt: skip
-            missing = {a: path for a, path in zips.items() if a.md5 not in kept}
-            for archive, path in missing.items():
-                download(archive, path, pause_seconds)
-            _build(folder, bool(kept), list(missing.values()), wanted)
-            print(f"{folder}: ready")
+            _replace(folder, zips, held if held < wanted else set(), elsewhere, pause_seconds)
         for path in zips.values():
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # another folder's archives wait there
             (parent / ".download").rmdir()
+
+
+def _replace(
+    folder: Path,
+    zips: dict[Archive, Path],
+    kept: set[str],
+    elsewhere: Sequence[Path],
+    pause_seconds: float,
+) -> None:
+    """Make the folder anew of what it keeps (md5s), of what is linked and what is downloaded."""
+    linked: list[tuple[Path, str]] = []
+    missing = []
+    for archive, path in zips.items():
+        source = _holder(archive.md5, [folder, *elsewhere])
+        if archive.md5 in kept:
+            continue
+        if source:
+            print(f"{folder}: {archive.name} is unpacked in {source}, linked")
+            linked.append((source, archive.md5))
+        else:
+            download(archive, path, pause_seconds)
+            missing.append((path, archive.md5))
+    if folder.exists() and not kept:
+        print(f"{folder}: held other archives than {', '.join(a.name for a in zips)}; replaced")
+    _build(folder, bool(kept), linked, missing)
+    print(f"{folder}: ready")
+
+
+def _contents(folder: Path) -> dict[str, list[str]]:
+    """What the marker says: by md5 the files of an archive; none of those of older versions."""
+    contents: dict[str, list[str]] = {}
+    for line in (folder / MARKER).read_text(encoding="utf-8").splitlines():
+        if line.startswith(" "):
+            contents[list(contents)[-1]].append(line.strip())
+        else:
+            contents[line] = []
+    return contents
+
+
+def _holder(md5: str, folders: Sequence[Path]) -> Path | None:
+    """A folder in which every file of an archive is known and there."""
+    for folder in folders:
+        if (folder / MARKER).is_file():
+            names = _contents(folder).get(md5)
+            if names and all((folder / name).is_file() for name in names):
+                return folder
+    return None
 
 
 def held_md5s(folder: Path) -> set[str]:
@@ -115,7 +172,7 @@ def held_md5s(folder: Path) -> set[str]:
     UserError : there is a folder, and it is not ours.
     """
     if (folder / MARKER).is_file():
-        return set((folder / MARKER).read_text().split())
+        return set(_contents(folder))
     if folder.exists():
         raise UserError(f"{folder}: not made by get_dataset.sh; move or delete it to download it")
     return set()
@@ -137,13 +194,36 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _build(folder: Path, keep: bool, zips: Sequence[Path], md5s: set[str]) -> None:
+def _build(
+    folder: Path,
+    keep: bool,
+    linked: Sequence[tuple[Path, str]],
+    zips: Sequence[tuple[Path, str]],
+) -> None:
+    """Put a folder together aside, then swap it in.
+
+    Parameters
+    ----------
+    keep : with the files that it has
+    linked : with the files of archives (md5) that are unpacked in other folders
+    zips : with the files of these archives
+    """
     staging, old = (folder.with_name(f".{word}-{folder.name}") for word in ("staging", "old"))
+    contents = {}
     if keep:  # but the marker: hard-linked, the new one would show in the old folder
+        contents |= _contents(folder)
         other = shutil.ignore_patterns(MARKER)
         shutil.copytree(folder, staging, ignore=other, copy_function=_link)
-    unpack(zips, folder.name, staging)
-    (staging / MARKER).write_text("".join(f"{md5}\n" for md5 in sorted(md5s)))
+    for source, md5 in linked:
+        contents[md5] = _contents(source)[md5]
+        for name in contents[md5]:
+            target = staging / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(str(source / name), str(target))
+    files = unpack([path for path, _ in zips], folder.name, staging)
+    contents |= {md5: names for (_, md5), names in zip(zips, files, strict=True)}
+    lines = [line for md5 in sorted(contents) for line in (md5, *(f" {n}" for n in contents[md5]))]
+    (staging / MARKER).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     if (folder / MARKER).is_file():
         folder.rename(old)
     staging.rename(folder)

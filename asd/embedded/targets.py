@@ -1,13 +1,13 @@
-"""The rungs after TFLite: the generated C on this machine and on emulated boards, byte by byte."""
+"""The generated C on this machine and on emulated boards, byte by byte against the TFLite file."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import shutil
 import subprocess
 import tempfile
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 
 import common
-from asd import boards, tflite
-from asd.report import Scored
+from asd import files
+from asd.clips import Scores
+from asd.embedded import boards
+from asd.tflite import run
 from common import UserError
 
 CC_FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 HOST = "host"
 SCRATCH_WORDS = 2**16  # 512 kB: more than any layer of 65,535 outputs asks for
-VARIANT = "_quant_fullint_micro_intio"  # the TFLite file that the C is made from
 
 # Instructions of TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs), in the same
 # emulation, of the projects' versions of 2026-11.
@@ -45,9 +46,9 @@ class Cost:
     kernel: str
     windows: int
     differing_bytes: int
-    score_median: float  # |score - Keras| / Keras over the clips
+    score_median: float  # relative error over the clips; see Scores.relative_errors
     score_max: float
-    bar: float | None  # of score_median
+    tolerance: float | None  # the tolerance of score_median
     instructions: int | None = None  # per inference, the most over the windows
     code_bytes: int | None = None
     constant_bytes: int | None = None
@@ -56,34 +57,38 @@ class Cost:
 
     @property
     def verdict(self) -> str:
-        """Passes where every byte is LiteRT's and the scores are within the bar."""
-        close = self.bar is None or self.score_median <= self.bar
+        """Passes where every byte is LiteRT's and the scores are within the tolerance."""
+        close = self.tolerance is None or self.score_median <= self.tolerance
         return "FAIL" if self.differing_bytes or not close else "pass"
 
 
-def available(args: Namespace) -> tuple[list[boards.Board], list[str]]:
+def available(asked: Sequence[str]) -> tuple[list[boards.Board], list[str]]:
     """The boards to run on, and a line for each place where the C cannot run.
+
+    Parameters
+    ----------
+    asked : names of boards, or "all" alone, or "none" alone; nothing: those whose tools are there
 
     Raises
     ------
     UserError : a board asked for by name does not exist, or its tools are missing.
     """
     here = [] if compiler() else ["C on this machine: no C compiler; sudo apt install gcc"]
-    if args.boards == ["none"]:
+    if list(asked) == ["none"]:
         return [], here
-    asked = args.boards not in ([], ["all"])
-    if asked and {"all", "none"} & set(args.boards):
+    by_name = list(asked) not in ([], ["all"])
+    if by_name and {"all", "none"} & set(asked):
         raise UserError("--boards takes names, or all alone, or none alone")
-    if not boards.BOARDS and not asked:
+    if not boards.all_boards() and not by_name:
         line = f"boards: {boards.MCU} is missing; restore the folder to use boards"
-        if args.boards:
+        if asked:
             raise UserError(line)
         return [], [*here, line]
-    names = dict.fromkeys(args.boards)
-    chosen = [boards.named(name) for name in names] if asked else list(boards.BOARDS)
+    named = [boards.named(name) for name in dict.fromkeys(asked)] if by_name else None
+    chosen = boards.all_boards() if named is None else named
     lines = {board.name: boards.missing(board) for board in chosen}
     for line in lines.values():
-        if line and args.boards:
+        if line and asked:
             raise UserError(line)
     ready = [board for board in chosen if not lines[board.name]]
     return ready, here + [line for line in lines.values() if line]
@@ -140,75 +145,72 @@ def host_runner(library: Path, n_outputs: int) -> Callable[[np.ndarray], np.ndar
     return runner
 
 
-def climb(
+def measure(
     model: Path,
-    keras: Scored,
+    folder: Path,
+    keras: Scores,
     clips: Sequence[np.ndarray],
     n: int,
-    bar: float | None,
+    tolerance: float | None,
     ready: Sequence[boards.Board],
-    failures: list[str],
-) -> Iterator[Cost]:
+) -> tuple[list[Cost], list[str]]:
     """Run the C of an int8-in/out model on the host and on boards, and compare it.
 
     Parameters
     ----------
-    model : the TFLite file; its source is in `model_<type>_c/` beside it
+    model : the TFLite file
+    folder : its C source
     keras : the Keras model's scores of the clips
     clips : for each clip its frames, (n_frames, n_mels) float32, dB
-    n : frames per vector
-    bar : the largest median relative difference of a score from Keras
-    failures : a line is added for each place where the model cannot be built or run
+    n : frames per window
+    tolerance : the largest median relative error of a score
+
+    Returns
+    -------
+    what it costs in each place, and a line for each where it cannot be built or run
     """
-    litert = tflite.runner(model)
-    source, target = litert.source, litert.target
-    windows = np.concatenate([common.vectors(frames, n) for frames in clips])
-    inputs = tflite.to_int8(windows, source["scale"], source["zero_point"])
-    expected = litert(inputs)
-    folder = model.parent / f"model_{keras.machine_type}_c"
     header = folder / "model.h"
-    if not header.is_file() or common.file_hash(model) not in header.read_text():
+    if not header.is_file() or files.file_hash(model) not in header.read_text():
         raise UserError(f"{folder}: not the C source of {model.name}; run 02_convert.py")
+    litert = run.runner(model)
+    by_clip = [common.vectors(frames, n) for frames in clips]
+    windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
+    inputs = run.to_int8(windows, litert.source["scale"], litert.source["zero_point"])
+    expected = litert(inputs)
 
-    def cost(outputs: np.ndarray, **figures: Any) -> Cost:
-        done = 0
-
-        def replay(part: np.ndarray) -> np.ndarray:
-            nonlocal done
-            done += len(part)
-            return outputs[done - len(part) : done]
-
-        scores = common.anomaly_scores(tflite.in_floats(replay, source, target), clips, n)
-        relative = np.abs(scores / keras.scores - 1)
+    def cost(outputs: np.ndarray, figures: dict[str, Any]) -> Cost:
+        values = run.to_float(outputs, litert.target["scale"], litert.target["zero_point"])
+        scores = common.clip_errors(windows, values, [len(part) for part in by_clip])
+        errors = keras.relative_errors(np.array(scores))
         return Cost(
             machine_type=keras.machine_type,
             windows=len(inputs),
             differing_bytes=int((outputs != expected).sum()),
-            score_median=float(np.median(relative)),
-            score_max=float(relative.max()),
-            bar=bar,
+            score_median=float(np.median(errors)),
+            score_max=float(errors.max()),
+            tolerance=tolerance,
             **figures,
         )
 
+    costs, failures = [], []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        n_outputs = expected.shape[1]
-        places = [lambda: _on_host(folder, work, inputs, n_outputs)] if compiler() else []
-        places += [lambda board=board: _on_board(board, folder, work, inputs) for board in ready]
+        places = [functools.partial(_on_board, board, folder, work, inputs) for board in ready]
+        if compiler():
+            places.insert(0, lambda: _on_host(folder, work, inputs, expected.shape[1]))
         for place in places:
             try:
-                outputs, figures = place()
+                costs.append(cost(*place()))
             except UserError as error:
                 failures.append(str(error))
-            else:
-                yield cost(outputs, **figures)
+    return costs, failures
 
 
 def _on_host(
     folder: Path, work: Path, inputs: np.ndarray, n_outputs: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    run = host_runner(build_host(folder, work), n_outputs)
-    return run(inputs), {"board": HOST, "core": "this machine", "kernel": "plain"}
+    model = host_runner(build_host(folder, work), n_outputs)
+    return model(inputs), {"board": HOST, "core": "this machine", "kernel": "plain"}
 
 
 def _on_board(
@@ -229,7 +231,7 @@ def _on_board(
 
 
 HEADER = (
-    "machine_type", "board", "core", "kernel", "rounding", "windows", "differing_bytes",
+    "machine_type", "board", "core", "kernel", "windows", "differing_bytes",
     "instructions", "code_bytes", "constant_bytes", "scratch_bytes", "stack_bytes",
     "score_median", "score_max", "bar", "verdict",
 )  # fmt: skip
@@ -241,16 +243,16 @@ def write(path: Path, costs: Sequence[Cost]) -> None:
     for c in costs:
         figures = (c.instructions, c.code_bytes, c.constant_bytes, c.scratch_bytes, c.stack_bytes)
         plain = ["" if figure is None else figure for figure in figures]
-        rows.append((c.machine_type, c.board, c.core, c.kernel, "single", c.windows,
+        rows.append((c.machine_type, c.board, c.core, c.kernel, c.windows,
                      c.differing_bytes, *plain, c.score_median, c.score_max,
-                     "" if c.bar is None else c.bar, c.verdict))  # fmt: skip
-    common.write_csv(path, [HEADER, *rows])
+                     "" if c.tolerance is None else c.tolerance, c.verdict))  # fmt: skip
+    files.write_csv(path, [HEADER, *rows])
 
 
 def show(
     costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str], folder: Path
 ) -> int:
-    """Print what the model costs on boards, 100 columns wide; exit status 1 if a rung failed."""
+    """Print what the model costs on boards, 100 columns wide; exit status 1 if one failed."""
     if costs:
         print("\nIs the C code the TFLite file? Every output byte is compared with LiteRT's:\n")
         print(f"{'':<33}{'':>8}{'bytes':>7}{'score':>8}{'instructions':>14}{'TFLM +':>9}"

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from asd.data_folder import fetch_folder, held_md5s
-from asd.fetch import Archive, download
-from common import UserError, run
+from asd.cli import run
+from asd.corpora.archives import fetch_folder, held_md5s
+from asd.corpora.fetch import Archive, download
+from common import UserError
 
 
 def _zenodo(record: int, stem: str, md5s: dict[str, str]) -> dict[str, Archive]:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Do what the command line says, below the current folder."""
     args = _arguments(argv)
     if args.demo:
-        from asd import demo
+        from asd.corpora import demo
 
         return demo.main([])
     if args.reference:
@@ -77,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     for folder in wanted:
         held_md5s(folder)  # a folder that is not ours stops the run before hours of download
     for folder, archives in wanted.items():
-        fetch_folder(folder, _at(args.mirror, archives))
+        same = folders([folder.name], True) | folders([folder.name], False)  # archives are shared
+        elsewhere = [other for other in same if other != folder]
+        fetch_folder(folder, _at(args.mirror, archives), elsewhere)
     return None
 
 

@@ -52,14 +52,11 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
     ------
     ValueError : see `auc`.
     """
+    from sklearn import metrics
+
     _validate(labels, scores)
-    order = np.argsort(scores)[::-1]
-    labels, scores = np.asarray(labels)[order], np.asarray(scores)[order]
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # of each distinct score
-    hits = np.cumsum(labels)[last]
-    alarms = last + 1 - hits
-    rates = [np.append(0, counts) / counts[-1] for counts in (alarms, hits)]
-    return rates[0], rates[1]
+    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    return fpr, tpr
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) -> float:
@@ -82,20 +79,17 @@ def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) ->
     ------
     ValueError : a class is missing, a score is not finite, the lengths differ.
     """
+    from sklearn import metrics
+
     fpr, tpr = roc_curve(labels, scores)
     if max_fpr in (None, 1):
-        return float(np.trapezoid(tpr, fpr))
+        return float(metrics.auc(fpr, tpr))
+    # Not roc_auc_score: it drops points on straight lines first, and with them last digits.
     inside = fpr <= max_fpr
     x = np.append(fpr[inside], max_fpr)
     y = np.append(tpr[inside], np.interp(max_fpr, fpr, tpr))
     least = max_fpr**2 / 2  # the area of chance
-    return float((1 + (np.trapezoid(y, x) - least) / (max_fpr - least)) / 2)
-
-
-def _midranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, (n,) float64; equal values share their mean rank."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[which]
+    return float((1 + (metrics.auc(x, y) - least) / (max_fpr - least)) / 2)
 
 
 def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,12 +100,14 @@ def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     for each anomalous clip the share of normal clips below it, (n_anomalous,) float64, and for
     each normal clip the share of anomalous clips above it, (n_normal,) float64; ties count half.
     """
+    from scipy.stats import rankdata
+
     labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
     normal, anomalous = scores[labels == 0], scores[labels == 1]
-    ranks = _midranks(np.concatenate([anomalous, normal]))
+    ranks = rankdata(np.concatenate([anomalous, normal]))
     m, n = len(anomalous), len(normal)
-    of_anomalous = (ranks[:m] - _midranks(anomalous)) / n
-    of_normal = 1 - (ranks[m:] - _midranks(normal)) / m
+    of_anomalous = (ranks[:m] - rankdata(anomalous)) / n
+    of_normal = 1 - (ranks[m:] - rankdata(normal)) / m
     return of_anomalous, of_normal
 
 
@@ -211,4 +207,6 @@ def rank_correlation(scores_a: np.ndarray, scores_b: np.ndarray) -> float | None
     """
     if len(scores_a) < 2 or np.ptp(scores_a) == 0 or np.ptp(scores_b) == 0:
         return None
-    return float(np.corrcoef(_midranks(scores_a), _midranks(scores_b))[0, 1])
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(scores_a, scores_b).statistic)

@@ -9,8 +9,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from asd.dense import Dense
-from asd.quantise import IntDense, Scale, int8_weights, weight_scales
+from asd.tflite.chain import Dense
+from asd.tflite.quantise import IntDense, Scale, int8_weights, weight_scales
 
 FILE_VERSION, IDENTIFIER = 3, b"TFL3"
 SIGNATURE = "serving_default"
@@ -144,24 +144,23 @@ def of_floats(chain: Sequence[Dense], int8: bool = False, per_channel: bool = Tr
     return graph.finished(first, current)
 
 
-def of_integers(source: Scale, layers: Sequence[IntDense], int8_io: bool) -> bytes:
+def of_integers(layers: Sequence[IntDense], int8_io: bool) -> bytes:
     """A file that computes in int8; without `int8_io` from and to float32."""
     graph = _Graph()
     width, operators = layers[0].weights.shape[1], schema.BuiltinOperator
-    first = current = graph.windows("windows", width, source if int8_io else None)
+    first = current = graph.windows("windows", width, layers[0].input if int8_io else None)
     if not int8_io:
-        current = graph.windows("quantised", width, source)
+        current = graph.windows("quantised", width, layers[0].input)
         graph.operator(operators.QUANTIZE, QUANTIZE, [first], current)
-    before = source
     for i, layer in enumerate(layers):
         weights = graph.constant(f"weights_{i}", layer.weights, layer.weight_scales)
         inputs = [current, weights, -1]
         if layer.bias is not None:
-            scales = np.float32(before.scale) * layer.weight_scales
+            scales = np.float32(layer.input.scale) * layer.weight_scales
             inputs[2] = graph.constant(f"bias_{i}", layer.bias, scales)
         output = graph.windows(f"dense_{i}", len(layer.weights), layer.output)
         graph.dense(INT8, inputs, output, layer.relu)
-        current, before = output, layer.output
+        current = output
     if not int8_io:
         output = graph.windows("dequantised", len(layers[-1].weights), None)
         graph.operator(operators.DEQUANTIZE, DEQUANTIZE, [current], output)

@@ -5,6 +5,8 @@ The boards are the rows of mcu/boards/; make and this module read the same files
 
 from __future__ import annotations
 
+import argparse
+import functools
 import os
 import re
 import shutil
@@ -69,7 +71,23 @@ def _read_row(path: Path) -> Board:
     )
 
 
-BOARDS = read_boards(MCU / "boards")
+@functools.cache
+def all_boards() -> tuple[Board, ...]:
+    """The rows of mcu/boards/, by name; none where mcu/ is missing."""
+    return read_boards(MCU / "boards")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of 03_tflite_test.py; the other scripts take and ignore them."""
+    parser.add_argument(
+        "--boards", nargs="+", default=[], metavar="NAME",
+        help="03_tflite_test.py: emulated boards, or all, or none; those whose "
+        "tools are installed without it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--all-windows", action="store_true",
+        help="03_tflite_test.py: compare C code and boards on every test clip, not on a sample",
+    )  # fmt: skip
 
 
 def named(name: str) -> Board:
@@ -79,11 +97,11 @@ def named(name: str) -> Board:
     ------
     UserError : there is none.
     """
-    for board in BOARDS:
+    for board in all_boards():
         if board.name == name:
             return board
-    there_is = ", ".join(board.name for board in BOARDS) or f"none, as {MCU} is missing"
-    raise UserError(f"{name}: no such board; there is {there_is}")
+    known = ", ".join(board.name for board in all_boards()) or f"none, as {MCU} is missing"
+    raise UserError(f"{name}: no such board; known: {known}")
 
 
 def missing(board: Board) -> str | None:

@@ -1,4 +1,4 @@
-"""Weights and biases as the kernels of asd/c/kernels.h read them.
+"""Weights and biases as the kernels of c/kernels.h read them.
 
 Each packing comes with the proof that no sum of the kernel can leave its range; where there is
 none, the layer runs through the plain kernel.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asd.layers import INT8, Layer
+from asd.tflite.quantise import LEAST, MOST, IntDense
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ def _pad_rows(array: np.ndarray, multiple: int = 4) -> np.ndarray:
     return np.concatenate([array, np.zeros((extra, *array.shape[1:]), array.dtype)])
 
 
-def pack_plain(layer: Layer) -> Packed:
+def pack_plain(layer: IntDense) -> Packed:
     """int8, row by row: ASD_PLAIN, and ASD_MVE, which reads sixteen of a row at once."""
     return Packed(layer.weights.ravel(), _wrap(layer.raw_bias), False)
 
 
-def pack_mlal(layer: Layer) -> Packed | None:
+def pack_mlal(layer: IntDense) -> Packed | None:
     """ASD_MLAL: a column of four rows in a word; None if a sum needs more than 24 bits."""
     rows = _pad_rows(layer.weights)
-    least, largest = _bounds(rows, *INT8)
+    least, largest = _bounds(rows, LEAST, MOST)
     if least.min() < -(2**23) or largest.max() >= 2**23:
         return None
     blocks = rows.reshape(-1, 4, rows.shape[1]).transpose(0, 2, 1).astype(np.int64)
@@ -57,13 +57,13 @@ def pack_mlal(layer: Layer) -> Packed | None:
     return Packed(words, _pad_rows(_wrap(layer.raw_bias)), True)
 
 
-def pack_dsp(layer: Layer) -> Packed | None:
+def pack_dsp(layer: IntDense) -> Packed | None:
     """ASD_DSP: four columns of a row in a word, four rows side by side; None if out of range.
 
     The halfwords of a word are 256 * w1 + w0 and 256 * w3 + w2, exactly, so the weights are at
     least -127; and 256 * acc has to fit 32 bits.
     """
-    least, largest = _bounds(layer.weights, *INT8)
+    least, largest = _bounds(layer.weights, LEAST, MOST)
     bias = layer.raw_bias
     limit = 2**23
     if (
@@ -85,7 +85,7 @@ def pack_dsp(layer: Layer) -> Packed | None:
     )
 
 
-PACKINGS: dict[str, Callable[[Layer], Packed | None]] = {
+PACKINGS: dict[str, Callable[[IntDense], Packed | None]] = {
     "ASD_MLAL": pack_mlal,
     "ASD_DSP": pack_dsp,
 }

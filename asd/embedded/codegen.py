@@ -1,10 +1,10 @@
 """An int8 TFLite file as C99 source: the model on a microcontroller.
 
-    python -m asd.codegen MODEL.tflite OUT [--rounding single|double] [--name NAME]
+    python -m asd.embedded.codegen MODEL.tflite OUT [--rounding single|double] [--name NAME]
 
-Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h and kernels.h into the folder
-OUT. Any chain of fully connected int8 layers with ReLU or without can be generated; the result
-gives exactly the bytes of the TFLite interpreter.
+Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h, kernels.h and kernels_select.h
+into the folder OUT. Any chain of fully connected int8 layers with ReLU or without can be
+generated; the result gives exactly the bytes of the TFLite interpreter.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-import common
-from asd import layers, packing
+from asd import cli, files
+from asd.embedded import packing
+from asd.tflite import reader
 from common import UserError
 
 RESERVED = "(asd|kernels.*|string|stdint|stddef|float|math|limits|arm_acle|arm_mve)$|asd_"
@@ -41,14 +42,14 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
 
     Raises
     ------
-    UserError : see `layers.read`; or a name that C cannot have.
+    UserError : see `reader.read`; or a name that C cannot have.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or re.match(RESERVED, name):
         raise UserError(
             f"--name {name}: a name in C of lower-case letters, digits and _, which is not one of "
             "the kernels' or of a standard header"
         )
-    network = layers.read(content)
+    network = reader.read(content)
     # The header last: its hash says that what it stands beside is whole.
     return {
         **{path.name: path.read_text() for path in sorted(KERNELS.glob("*.h"))},
@@ -64,19 +65,19 @@ def write(
     """Write the C source of an int8 TFLite file into a folder; see `generate`."""
     paths = []
     for file, text in generate(content, rounding, name).items():
-        with common.whole_file(folder / file) as temporary:
+        with files.whole_file(folder / file) as temporary:
             temporary.write_text(text)
         paths.append(folder / file)
     return paths
 
 
-def _width(network: layers.Network) -> int:
+def _width(network: reader.Network) -> int:
     """Bytes of a hidden vector, rounded up to 8."""
     widths = [len(layer.weights) for layer in network.layers[:-1]]
     return -(-max(widths, default=0) // 8) * 8
 
 
-def _expanded(network: layers.Network) -> int:
+def _expanded(network: reader.Network) -> int:
     """Bytes that ASD_DSP expands a layer's input to: eight for four columns."""
     return max(2 * (-(-layer.weights.shape[1] // 8) * 8) for layer in network.layers)
 
@@ -87,7 +88,7 @@ ORACLES = {
 }
 
 
-def _header(network: layers.Network, rounding: str, name: str) -> str:
+def _header(network: reader.Network, rounding: str, name: str) -> str:
     first, last = network.layers[0], network.layers[-1]
     macs = sum(layer.weights.size for layer in network.layers)
     upper, width = name.upper(), _width(network)
@@ -95,25 +96,25 @@ def _header(network: layers.Network, rounding: str, name: str) -> str:
         "name": name, "NAME": upper, "inputs": network.inputs, "outputs": network.outputs,
         "macs": f"{macs:,}", "layers": len(network.layers), "sha256": network.sha256,
         "oracle": ORACLES[rounding], "rounding": rounding,
-        "input_scale": _float(first.input_scale), "input_zero": first.input_zero_point,
-        "output_scale": _float(last.output_scale), "output_zero": last.zero_point,
+        "input_scale": _float(first.input.scale), "input_zero": first.input.zero_point,
+        "output_scale": _float(last.output.scale), "output_zero": last.output.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
     }  # fmt: skip
     return _fill("model.h.in", values)
 
 
 def _fill(template: str, values: dict[str, Any]) -> str:
-    """A template of asd/c/ with its @names@ replaced."""
+    """A template of c/ with its @names@ replaced."""
     text = (KERNELS / template).read_text()
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
 
 
-def _float(value: np.float32) -> str:
+def _float(value: float) -> str:
     text = f"{value:.9g}"
     return f"{text}F" if re.search("[.e]", text) else f"{text}.0F"
 
 
-def _source(network: layers.Network, rounding: str, name: str) -> str:
+def _source(network: reader.Network, rounding: str, name: str) -> str:
     rows = []
     for i, layer in enumerate(network.layers):
         n_outputs, n_inputs = layer.weights.shape
@@ -121,12 +122,12 @@ def _source(network: layers.Network, rounding: str, name: str) -> str:
         relu = "ReLU" if layer.relu else "linear"
         comment = (
             f"{n_inputs} -> {n_outputs}, {relu}, {'per channel' if per_channel else 'per tensor'}; "
-            f"y = {float(layer.output_scale):.6g} * (q - {layer.zero_point})"
+            f"y = {layer.output.scale:.6g} * (q - {layer.output.zero_point})"
         )
         shift = f"shift_{i}" if rounding == "double" else "0"
         fields = (
             f"weights_{i}, bias_{i}, scale_{i}, {shift}, {n_inputs}, {n_outputs}, "
-            f"{layer.zero_point}, {layer.low}, {int(per_channel)}, PACKED_{i}"
+            f"{layer.output.zero_point}, {layer.low}, {int(per_channel)}, PACKED_{i}"
         )
         rows.append(f"    /* {comment} */\n    {{{fields}}},")
     values = {
@@ -142,7 +143,7 @@ def _source(network: layers.Network, rounding: str, name: str) -> str:
     return _fill("model.c.in", values)
 
 
-def _weights(network: layers.Network, rounding: str) -> str:
+def _weights(network: reader.Network, rounding: str) -> str:
     parts = [
         "/* Weights as the kernels read them, biases in their units, and the factors from acc to\n"
         " * the output. Included by the generated model only. */\n"
@@ -212,4 +213,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -1,6 +1,6 @@
 """Make a demo data set: synthetic machine sound in the layout of DCASE 2020 Task 2.
 
-    python -m asd.demo [--out demo_data] [--seed 0] [-m DemoFan DemoPump] [--train-clips 50] ...
+    python -m asd.corpora.demo [--out demo_data] [--seed 0] [-m DemoFan DemoPump] ...
 
 Writes `<out>/{dev_data,eval_data}/<type>/{train,test}/*.wav` (16 kHz, 16 bit, mono),
 `<out>/causes.csv`: what is wrong in each anomalous clip and how strongly, and `<out>/README.txt`.
@@ -22,8 +22,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-import common
-from asd import demo_sound, workers
+from asd import cli, files, workers
+from asd.corpora import demo_sound
 from common import UserError
 
 STAMP = "demo.json"  # the options of the set that a folder holds, whole or interrupted
@@ -33,8 +33,8 @@ DEFAULT_TYPES = ["DemoFan", "DemoPump"]
 WEAKEST = 0.1  # strengths of anomalies lie in [WEAKEST, 1]
 
 README = """DEMO SOUND, NOT RECORDINGS
-These clips are synthetic (asd/demo_sound.py). They show that the tools work; results on them mean
-nothing for real machines. ./get_dataset.sh gets recordings of real ones: DCASE 2020 Task 2.
+These clips are synthetic (asd/corpora/demo_sound.py). They show that the tools work; results on
+them mean nothing for real machines. ./get_dataset.sh gets recordings: DCASE 2020 Task 2.
 Layout and names are those of DCASE 2020 Task 2. causes.csv says what is wrong in each anomalous
 clip of dev_data and eval_data, and how strongly (0..1); clips that it does not list are normal.
 Seed {seed}. All options: {options}
@@ -120,7 +120,7 @@ def write_clip(out: Path, options: Options, clip: DemoClip) -> None:
     sound = demo_sound.clip(machine, running, rng, n_samples)
     samples = np.round(sound * np.iinfo(np.int16).max).astype("<i2")
     # Not soundfile: its errors of a full disk are no OSErrors.
-    with common.whole_file(out / clip.path) as path, wave.open(str(path), "wb") as file:
+    with files.whole_file(out / clip.path) as path, wave.open(str(path), "wb") as file:
         file.setparams((1, 2, demo_sound.SAMPLE_RATE, len(samples), "NONE", None))
         file.writeframes(samples.tobytes())
 
@@ -138,9 +138,9 @@ def _made(out: Path) -> Options | None:
             raise UserError(f"{out}: not empty, and no demo set; name another folder with --out")
         return None
     try:
-        return msgspec.convert(common.read_json(stamp), Options)
+        return msgspec.convert(files.read_json(stamp), Options)
     except msgspec.ValidationError as error:
-        raise UserError(f"{stamp}: not of asd.demo as it is now; name another --out") from error
+        raise UserError(f"{stamp}: of another version; name another --out") from error
 
 
 def _remove(out: Path, options: Options) -> None:
@@ -182,7 +182,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     length = number(float, 0.1, 3600)
     add_number("--seconds", type=length, default=10.0, help="of a clip; %(default)s")
     add_number("--seed", type=number(int, 0, 2**63 - 1), default=0, help="%(default)s")
-    add_number("--workers", type=count, default=os.cpu_count() or 1, help="processes; %(default)s")
+    add_number("--workers", type=count, default=os.cpu_count() or 1, help="threads; %(default)s")
     return parser.parse_args(argv)
 
 
@@ -200,17 +200,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not missing and (out / CAUSES).exists():
         print(f"{out}: this demo set is whole already, {len(clips)} clips")
         return
-    common.write_json(out / STAMP, options)
+    files.write_json(out / STAMP, options)
     shown = msgspec.json.encode(options).decode()
-    with common.whole_file(out / "README.txt") as path:
+    with files.whole_file(out / "README.txt") as path:
         path.write_text(README.format(seed=options.seed, options=shown))
     write = functools.partial(write_clip, out, options)
     for _ in workers.in_order(write, missing, str(out), args.workers):
         pass
     faults = [(clip.path, clip.cause, clip.strength) for clip in clips if clip.cause]
-    common.write_csv(out / CAUSES, [("path", "cause", "strength"), *sorted(faults)])
+    files.write_csv(out / CAUSES, [("path", "cause", "strength"), *sorted(faults)])
     print(f"{out}: {len(missing)} clips of synthetic demo sound made; see {out / 'README.txt'}")
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -6,13 +6,14 @@ weights symmetric in [-127, 127], activations in [-128, 127] with 0 exactly repr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from asd import dense
-from asd.dense import Dense
+from asd.tflite import chain as float_chain
+from asd.tflite.chain import Dense
 
 LARGEST_WEIGHT = 127
 LEAST, MOST = -128, 127  # of an activation
@@ -29,13 +30,58 @@ class Scale:
 
 @dataclass(frozen=True)
 class IntDense:
-    """A layer in integers."""
+    """A layer in integers: y = clamp(round(scale * acc) + output.zero_point).
+
+    acc = bias + sum over inputs of weights * (x - input.zero_point), in int32.
+    """
 
     weights: np.ndarray  # (n_outputs, n_inputs) int8
-    bias: np.ndarray | None  # (n_outputs,) int32, of scale input scale * weight scale
-    weight_scales: np.ndarray  # (n_outputs,) float32, or (1,)
+    bias: np.ndarray | None  # (n_outputs,) int32, of scale input scale * weight scale; None: 0
+    weight_scales: np.ndarray  # (n_outputs,) or (1,) float32
     relu: bool
+    input: Scale
     output: Scale
+
+    @property
+    def low(self) -> int:
+        """The least output: -128, or what stands for zero after a ReLU."""
+        return max(self.output.zero_point, LEAST) if self.relu else LEAST
+
+    @property
+    def scales(self) -> np.ndarray:
+        """The factor from acc to the output as XNNPACK has it, (outputs,) or (1,) float32."""
+        return np.float32(self.input.scale) * self.weight_scales / np.float32(self.output.scale)
+
+    @property
+    def raw_bias(self) -> np.ndarray:
+        """The bias of the sum over weights * x, for x with its zero point, (outputs,) int64."""
+        sums = self.weights.sum(axis=1, dtype=np.int64)
+        bias = 0 if self.bias is None else self.bias.astype(np.int64)
+        return bias - self.input.zero_point * sums
+
+    def multipliers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same factor as TFLite Micro has it: q * 2^(shift - 31), q in [2^30, 2^31).
+
+        Returns
+        -------
+        q : (outputs,) or (1,) int64
+        shift : (outputs,) or (1,) int64, left where positive
+        """
+        pairs = [
+            _multiplier(self.input.scale * float(s) / self.output.scale) for s in self.weight_scales
+        ]
+        q, shift = np.array(pairs, np.int64).T
+        return q, shift
+
+
+def _multiplier(factor: float) -> tuple[int, int]:
+    fraction, exponent = math.frexp(factor)
+    q = round(fraction * 2**31)
+    if q == 2**31:
+        q, exponent = q // 2, exponent + 1
+    if exponent < -31:  # every acc becomes 0
+        return 0, 0
+    return (2**31 - 1, 30) if exponent > 30 else (q, exponent)
 
 
 def calibrate(chain: Sequence[Dense], windows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -52,9 +98,9 @@ def calibrate(chain: Sequence[Dense], windows: np.ndarray) -> tuple[np.ndarray, 
     """
     ranges = np.zeros((1 + len(chain), 2))
     sums = [np.zeros(len(chain[0].weights)), *(np.zeros(len(layer.bias)) for layer in chain)]
-    for i in range(0, len(windows), dense.WINDOWS_PER_BLOCK):
-        block = windows[i : i + dense.WINDOWS_PER_BLOCK]
-        of_block = [block, *dense.activations(chain, block)]
+    for i in range(0, len(windows), float_chain.WINDOWS_PER_BLOCK):
+        block = windows[i : i + float_chain.WINDOWS_PER_BLOCK]
+        of_block = [block, *float_chain.activations(chain, block)]
         for limits, total, values in zip(ranges, sums, of_block, strict=True):
             limits[:] = min(limits[0], values.min()), max(limits[1], values.max())
             total += values.sum(axis=0)
@@ -95,8 +141,8 @@ def int8_weights(layer: Dense, scales: np.ndarray) -> np.ndarray:
 
 def quantise(
     chain: Sequence[Dense], windows: np.ndarray, per_channel: bool, correct_bias: bool
-) -> tuple[Scale, list[IntDense]]:
-    """The scale of the input, and the layers in integers.
+) -> list[IntDense]:
+    """The layers in integers.
 
     Parameters
     ----------
@@ -115,6 +161,6 @@ def quantise(
         if correct_bias:
             bias = bias + mean @ layer.weights - (weights @ mean) * steps
         bias = np.rint(bias / (before.scale * steps)).astype(np.int32)
-        layers.append(IntDense(weights, bias, scales, layer.relu, after))
+        layers.append(IntDense(weights, bias, scales, layer.relu, before, after))
         before = after
-    return source, layers
+    return layers

@@ -1,7 +1,7 @@
 """The sound of demo machines: shaft, vanes, flow, the factory around them, and five faults.
 
 It is synthesised from what is known of rotating machines, never recorded: results on it say
-nothing about real ones. `asd.demo` writes data sets of it.
+nothing about real ones. `asd.corpora.demo` writes data sets of it.
 """
 
 from __future__ import annotations

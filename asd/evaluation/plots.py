@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import common
-from asd import metrics
+from asd import files
+from asd.evaluation import metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 6.4, 4.4, 120
 NORMAL_COLOUR, ANOMALY_COLOUR = "#3b7dd8", "#d8593b"
-SCORE_LABEL = "anomaly score: mean squared reconstruction error (dB²)"
 
 # label, labels (n_clips,), scores (n_clips,), AUC or None
 Curve = tuple[str, np.ndarray, np.ndarray, float | None]
@@ -34,7 +33,7 @@ def figure(path: Path, rows: int = 1, height: float = HEIGHT_INCHES) -> Iterator
     drawn = Figure((WIDTH_INCHES, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawn)
     yield list(drawn.subplots(rows, 1, squeeze=False)[:, 0])
-    with common.whole_file(path) as temporary:
+    with files.whole_file(path) as temporary:
         drawn.savefig(temporary, format="png")
 
 
@@ -72,7 +71,7 @@ def roc(path: Path, machine_type: str, curves: list[Curve], max_fpr: float) -> N
         axes.legend(loc="lower right")
 
 
-def histograms(path: Path, machine_type: str, curves: list[Curve]) -> None:
+def histograms(path: Path, machine_type: str, curves: list[Curve], score_title: str) -> None:
     """Scores of normal and anomalous clips, one row per id, on one scale."""
     everything = np.concatenate([scores for _, _, scores, _ in curves])
     edges = np.histogram_bin_edges(everything, bins=40)
@@ -88,20 +87,4 @@ def histograms(path: Path, machine_type: str, curves: list[Curve]) -> None:
             axes.set(ylabel="clips", title=f"{machine_type} {name}: {shown}")
             axes.yaxis.get_major_locator().set_params(integer=True)
         rows[0].legend()
-        rows[-1].set_xlabel(SCORE_LABEL)
-
-
-def ratios(path: Path, bars: list[tuple[str, float, float]]) -> None:
-    """Bars of name, ratio and the ratio that is asked for, on a logarithmic scale."""
-    names, values, least = zip(*bars[::-1], strict=True)
-    with figure(path, height=1.2 + 0.5 * len(bars)) as (axes,):
-        axes.barh(names, values, color=NORMAL_COLOUR, height=0.6)
-        places = range(len(bars))
-        low, high = ([place + side for place in places] for side in (-0.4, 0.4))
-        axes.vlines(least, low, high, color=ANOMALY_COLOUR, linewidth=2, label="asked for")
-        for place, value in zip(places, values, strict=True):
-            behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-            beyond = 1.08 * max(value, least[place])
-            axes.text(beyond, place, f"{value:.1f} x", va="center", bbox=behind)
-        axes.set(xscale="log", xlim=(1, 3 * max(*values, *least)), xlabel="times the published way")
-        axes.legend(loc="upper right")
+        rows[-1].set_xlabel(f"anomaly score: {score_title}")

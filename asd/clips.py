@@ -1,0 +1,139 @@
+"""What flows through the scripts: clips, sets of them, and their anomaly scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asd import files
+from asd.files import Paths
+from common import UserError
+
+NAMED_BAD_CLIPS = 10  # in a message
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording."""
+
+    path: Path
+    machine_type: str
+    section: str  # the machine id of DCASE 2020, two digits: "01"
+    split: str  # "train" or "test"
+    label: int | None  # 0 normal, 1 anomalous, None unknown
+    domain: str | None = None  # "source", "target"
+    attributes: str = ""  # of the operation, as the name tells them
+
+
+@dataclass(frozen=True)
+class BadClip:
+    """A recording that cannot be used, and why, with the remedy."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The clips of one folder, and what was found wrong with others in it."""
+
+    mode: str  # "dev" or "eval"
+    machine_type: str
+    split: str  # "train" or "test"
+    folder: Path
+    clips: tuple[Clip, ...]
+    bad: tuple[BadClip, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`dev_ToyCar_train`."""
+        return f"{self.mode}_{self.machine_type}_{self.split}"
+
+    def without(self, bad: dict[int, str]) -> ClipSet:
+        """The same without some clips, given by position, which turned out bad for a reason."""
+        clips = tuple(clip for i, clip in enumerate(self.clips) if i not in bad)
+        more = [BadClip(self.clips[i].path, reason) for i, reason in bad.items()]
+        return dataclasses.replace(self, clips=clips, bad=(*self.bad, *more))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The anomaly scores of clips of one machine type."""
+
+    clips: tuple[Clip, ...]
+    values: np.ndarray  # (n_clips,) float64; higher is more anomalous
+
+    @property
+    def machine_type(self) -> str:
+        """The machine type of the clips."""
+        return self.clips[0].machine_type
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n_clips,) int64: 0 normal, 1 anomalous, -1 unknown."""
+        return np.array([-1 if clip.label is None else clip.label for clip in self.clips])
+
+    def at(self, index: np.ndarray) -> Scores:
+        """Some of the clips, by position."""
+        return Scores(tuple(self.clips[i] for i in index), self.values[index])
+
+    def by_section(self) -> Iterator[tuple[str, Scores]]:
+        """The scores of each section (machine id), in order."""
+        sections = np.array([clip.section for clip in self.clips])
+        for section in np.unique(sections).tolist():
+            yield section, self.at(np.flatnonzero(sections == section))
+
+    def relative_errors(self, values: np.ndarray) -> np.ndarray:
+        """How far other scores of the same clips are from these: |other - this| / this.
+
+        Parameters
+        ----------
+        values : (n_clips,) float64
+
+        Returns
+        -------
+        (n_clips,) float64
+        """
+        return np.abs(values - self.values) / np.maximum(self.values, np.finfo(float).tiny)
+
+
+def judge(paths: Paths, sets: Sequence[ClipSet], skip_bad_clips: bool, told: int = 0) -> None:
+    """List the bad clips in skipped.csv and go on without them, or stop at them.
+
+    Parameters
+    ----------
+    told : how many of them, the first, have been printed before
+
+    Raises
+    ------
+    UserError : there are bad clips that are not to be skipped, or a set has no others.
+    """
+    bad = [clip for clip_set in sets for clip in clip_set.bad]
+    lines = [f"{clip.path}: {clip.reason}" for clip in bad]
+    if bad and not skip_bad_clips:
+        if len(lines) > NAMED_BAD_CLIPS:
+            lines[NAMED_BAD_CLIPS:] = [f"and {len(lines) - NAMED_BAD_CLIPS} more"]
+        lines[-1] += " (--skip-bad-clips goes on without)"
+        raise UserError("\n".join(lines))
+    for line in lines[told:]:
+        print(f"skipped {line}")
+    _record_skipped(paths.table("skipped"), {str(s.folder) for s in sets}, bad)
+    for clip_set in sets:
+        if not clip_set.clips:
+            raise UserError(f"{clip_set.name}: no usable clip is left")
+
+
+def _record_skipped(path: Path, folders: set[str], bad: Sequence[BadClip]) -> None:
+    """Replace the rows of some folders in skipped.csv; without any row there is no file."""
+    header = ["file", "reason"]
+    rows = files.read_csv(path)[1:] if path.exists() else []
+    rows = [row for row in rows if row and str(Path(row[0]).parent) not in folders]
+    rows += [[str(clip.path), clip.reason] for clip in bad]
+    if rows:
+        files.write_csv(path, [header, *rows])
+    else:
+        path.unlink(missing_ok=True)

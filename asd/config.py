@@ -1,0 +1,122 @@
+"""The configuration: baseline.yaml, with the overrides of a recipe. The numbers stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from asd.sections import (
+    Choice,
+    Limit,
+    Name,
+    NotNegative,
+    Section,
+    Share,
+    as_section,
+    check_keys,
+    merge,
+    read_yaml,
+)
+from common import HERE, Feature, Positive
+
+BASELINE = HERE / "baseline.yaml"
+
+Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]  # what NumPy and Keras take
+EVAL = "eval"  # the folder of what is made of the evaluation data
+
+
+class Compile(Section):
+    """Keras' names of the optimiser and the loss."""
+
+    optimizer: Name
+    loss: Name
+
+
+class Fit(Section):
+    """How a Keras model is trained."""
+
+    compile: Compile
+    epochs: Positive
+    batch_size: Positive
+    shuffle: bool
+    validation_split: Share
+    verbose: Literal[0, 1, 2]
+
+
+class Conversion(Section):
+    """How the Keras model becomes TFLite files."""
+
+    reference_fold: bool
+    dense_weights: Literal["per_channel", "per_tensor"]
+    equalise: bool
+    bias_correction: bool
+    calibration_windows: Positive
+
+
+class Tolerance(Section):
+    """How far a converted model may be from the Keras model; null: not limited."""
+
+    score_max: Limit | None  # largest relative score difference of a clip
+    score_median: Limit | None  # median relative score difference
+    auc_drop: Limit  # AUC below Keras
+
+
+class Parity(Section):
+    """The tolerances of 03_tflite_test.py."""
+
+    float: Tolerance
+    per_channel: Tolerance
+    per_tensor: Tolerance
+    significance_level: Limit  # a drop in AUC with a larger paired p value is within chance
+    board_clips: Positive  # test clips of a machine type that C code and boards are compared on
+
+
+class Config(Section):
+    """The whole configuration: baseline.yaml, with a recipe's overrides."""
+
+    experiment: str  # a folder of its own below those of models and results
+    dev_directory: Name
+    eval_directory: Name
+    feature_directory: Name
+    model_directory: Name
+    result_directory: Name
+    result_file: Name
+    max_fpr: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    seed: Seed
+    workers: NotNegative  # threads that compute features; 0: one per core
+    training_ids: Literal["all", "tested"]  # tested: only ids that have test clips
+    feature: Feature
+    detector: Choice
+    fit: Fit
+    convert: Conversion
+    parity: Parity
+
+    def __post_init__(self) -> None:
+        name = self.experiment
+        if name == EVAL or not re.fullmatch(r"([A-Za-z0-9][\w.-]*)?", name):
+            raise ValueError(
+                f"experiment {name!r} cannot name a folder here: letters, digits, _, - and dots "
+                f"can, but {EVAL!r} is taken"
+            )
+
+
+def load_config(path: str | Path = BASELINE) -> Config:
+    """Read a YAML file over the values of baseline.yaml.
+
+    Parameters
+    ----------
+    path : the file; it may name only the keys in which it differs from baseline.yaml.
+
+    Raises
+    ------
+    UserError : no such file, not YAML, or a key that is unknown, missing or ill-typed; the
+        message names the file, the key, and for an unknown key the nearest valid one.
+    """
+    path = Path(path)
+    overrides, base = read_yaml(path), read_yaml(BASELINE)
+    for file, values in ((path, overrides), (BASELINE, base)):
+        check_keys(file, values, Config)
+    return as_section(Config, path, merge(base, overrides))

@@ -1,0 +1,111 @@
+"""The dense auto-encoder of MLPerf Tiny and the DCASE 2020 Task 2 baseline.
+
+It learns to reconstruct windows of log-mel frames; the score of a clip is its mean squared
+reconstruction error.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+import common
+import keras_model
+from asd import training
+from asd.clips import Scores
+from asd.config import Config
+from asd.detectors.detector import Fitted
+from asd.features.windows import Windows
+from asd.sections import Section
+from asd.store import Rows, Store
+from asd.tflite import chain as float_chain
+from asd.tflite import keras_chain
+from asd.tflite.chain import Dense
+from common import Positive, Predict
+
+if TYPE_CHECKING:
+    import keras
+
+Units = tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...]  # as generated C takes them
+
+
+class AutoEncoder:
+    """See `asd.detectors.detector.Detector`."""
+
+    class Settings(Section):
+        """Units of the hidden layers, each with batch normalisation and ReLU."""
+
+        encoder: Units
+        bottleneck: Positive
+        decoder: Units
+
+    kind = "autoencoder"
+    scope = "machine"
+    suffixes = keras_model.SUFFIXES
+    score_title = "mean squared reconstruction error (dB²)"
+
+    def __init__(self, cfg: Config, settings: Settings) -> None:
+        self._cfg, self._settings = cfg, settings
+        self._model: keras.Model | None = None
+        self._chain: list[Dense] | None = None
+        fit = msgspec.to_builtins(cfg.fit)
+        del fit["verbose"]
+        detector = {"kind": self.kind, **msgspec.to_builtins(settings)}
+        feature = msgspec.to_builtins(cfg.feature)
+        self.made_of = {"feature": feature, "detector": detector, "fit": fit, "seed": cfg.seed}
+        frames = {key: value for key, value in feature.items() if key != "frames"}
+        of_clip = functools.partial(common.clip_frames, feature=cfg.feature)
+        self.rows = Rows("log-mel frames", frames, cfg.feature.n_mels, of_clip)
+
+    def fit(self, train: Store) -> Fitted:
+        """Train on the windows of all clips; the last clips validate."""
+        cfg, units = self._cfg, self._settings
+        keras_model.start_tensorflow(cfg.seed)
+        hidden = (*units.encoder, units.bottleneck, *units.decoder)
+        self._model = keras_model.build(cfg.feature.vector_size, hidden)
+        windows = Windows(train, cfg.feature.frames, cfg.fit.validation_split)
+        history = training.fit(self._model, windows, cfg.fit, cfg.seed)
+        self._chain = keras_chain.of_model(self._model)
+        return Fitted(len(windows.train), history)
+
+    def save(self, path: Path) -> None:
+        """Write the Keras model."""
+        self._model.save(path)
+
+    def load(self, path: Path) -> None:
+        """Read a Keras file; without TensorFlow where it is a dense chain.
+
+        Raises
+        ------
+        UserError : see `keras_model.load`.
+        """
+        size = self._cfg.feature.vector_size
+        chain = keras_chain.read(path)
+        if chain and len(chain[0].weights) == len(chain[-1].bias) == size:
+            self._chain = chain
+            return
+        keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
+        self._model, self._chain = keras_model.load(path, size), None
+
+    def predictor(self) -> Predict:
+        """The model as a function of windows, (n, vector_size) float32 -> the same shape."""
+        if self._chain:
+            return float_chain.predictor(self._chain)
+        return keras_model.predictor(self._model)
+
+    def score(self, test: Store) -> Scores:
+        """Mean squared reconstruction errors, dB^2."""
+        values = common.anomaly_scores(self.predictor(), test, self._cfg.feature.frames)
+        return Scores(test.clips, values)
+
+    def chain(self) -> list[Dense]:
+        """The dense chain.
+
+        Raises
+        ------
+        NotAChain : the model, a published one, is another.
+        """
+        return self._chain or keras_chain.of_model(self._model)

@@ -1,0 +1,67 @@
+"""What the numbered scripts ask of a detector, whatever its method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from asd.clips import Scores
+from asd.store import Rows, Store
+from asd.tflite.chain import Dense
+from asd.training import Epoch
+
+
+class Fitted(NamedTuple):
+    """How a training went."""
+
+    trained: int  # clips that were learnt from; the others validated
+    history: list[Epoch]  # empty where nothing is trained by epochs
+
+
+class Detector(Protocol):
+    """A method: it learns from normal clips and gives others an anomaly score.
+
+    A kind is a class with a section `Settings`, made of the configuration and that section;
+    `asd.detectors.kinds` lists them.
+
+    Attributes
+    ----------
+    kind : its name in the YAML
+    scope : "machine", a model for each machine type; "all", one for all of them
+    suffixes : of its model files, the one that `save` writes first
+    score_title : what a score is, with its unit
+    made_of : the part of the configuration that a model depends on, as plain values
+    rows : what a store holds of each clip for it
+    """
+
+    kind: str
+    scope: Literal["machine", "all"]
+    suffixes: tuple[str, ...]
+    score_title: str
+    made_of: dict[str, Any]
+    rows: Rows
+
+    def fit(self, train: Store) -> Fitted:
+        """Learn from the training clips."""
+
+    def save(self, path: Path) -> None:
+        """Write the model."""
+
+    def load(self, path: Path) -> None:
+        """Read a model.
+
+        Raises
+        ------
+        UserError : it is damaged, or does not fit the configuration.
+        """
+
+    def score(self, test: Store) -> Scores:
+        """The anomaly scores of clips."""
+
+    def chain(self) -> list[Dense] | None:
+        """The dense chain that becomes TFLite and C; None for a method that has none.
+
+        Raises
+        ------
+        UserError : the method has one, but this model is another.
+        """

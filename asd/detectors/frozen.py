@@ -1,0 +1,86 @@
+"""Embeddings that nobody trained, with a back end: the simplest detector, and a hard one to beat.
+
+The embedding of a clip is the mean over time of its mel frames, without logarithm; with
+`feature.power` 1 these are magnitudes. Training is remembering the embeddings of normal clips.
+"""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import common
+from asd import backends
+from asd.clips import Scores
+from asd.config import Config
+from asd.detectors.detector import Fitted
+from asd.sections import Choice, Section
+from asd.store import Rows, Store
+from common import Feature, UserError
+
+
+def mean_mel(path: Path, feature: Feature) -> np.ndarray:
+    """The mean over time of the kept mel frames of a clip, (1, n_mels) float32."""
+    frames = common.clip_frames(path, feature, common.mel_spectrum)
+    return frames.mean(axis=0, keepdims=True)
+
+
+class Frozen:
+    """See `asd.detectors.detector.Detector`."""
+
+    class Settings(Section):
+        """What scores the embeddings."""
+
+        backend: Choice
+
+    kind = "frozen"
+    scope = "machine"
+    suffixes = (".npz",)
+
+    def __init__(self, cfg: Config, settings: Settings) -> None:
+        self._backend = backends.of(settings.backend)
+        self.score_title = self._backend.title
+        feature = msgspec.to_builtins(cfg.feature)
+        del feature["frames"]
+        self.made_of = {"feature": feature, "detector": {"kind": self.kind}}
+        of_clip = functools.partial(mean_mel, feature=cfg.feature)
+        self.rows = Rows("mean mel frames", feature, cfg.feature.n_mels, of_clip)
+
+    def fit(self, train: Store) -> Fitted:
+        """Remember the embeddings of all clips."""
+        self._embeddings = train.read(range(len(train)))  # (n_clips, n_mels) float32
+        self._domains = [clip.domain or "" for clip in train.clips]
+        self._backend.fit(self._embeddings, self._domains)
+        return Fitted(len(train), [])
+
+    def save(self, path: Path) -> None:
+        """Write embeddings and domains."""
+        with path.open("wb") as file:
+            np.savez(file, embeddings=self._embeddings, domains=np.array(self._domains))
+
+    def load(self, path: Path) -> None:
+        """Read embeddings and domains, and fit the back end to them.
+
+        Raises
+        ------
+        UserError : the file is damaged or holds other arrays.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                embeddings, domains = arrays["embeddings"], arrays["domains"].tolist()
+            if embeddings.shape != (len(domains), self.rows.width) or embeddings.dtype != "f4":
+                raise ValueError(f"embeddings of shape {embeddings.shape}, {embeddings.dtype}")
+        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: not a readable model ({error}); train it anew") from error
+        self._backend.fit(embeddings, domains)
+
+    def score(self, test: Store) -> Scores:
+        """The back end's scores of the clips' embeddings."""
+        return Scores(test.clips, self._backend.score(test.read(range(len(test)))))
+
+    def chain(self) -> None:
+        """None: there is no network."""

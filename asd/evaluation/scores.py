@@ -1,0 +1,71 @@
+"""Anomaly scores as files: what 01_test.py hands on to 03_tflite_test.py, or to anyone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from asd import files
+from asd.clips import Scores
+from asd.files import Paths
+from asd.store import Store
+from asd.versions import versions
+from common import UserError
+
+
+def write(paths: Paths, scores: Scores, variant: str | None = None) -> None:
+    """A CSV per machine id: rows of file name and score, without a header.
+
+    Parameters
+    ----------
+    variant : of a TFLite file, its suffix; None for those of the detector itself
+    """
+    for section, part in scores.by_section():
+        path = paths.scores(scores.machine_type, section, variant)
+        names = [clip.path.name for clip in part.clips]
+        files.write_csv(path, zip(names, part.values, strict=True))
+
+
+def write_source(paths: Paths, model: Path, machine_type: str, store: Store) -> None:
+    """Which model and which clips the scores are of."""
+    source = {
+        "model": model.name,
+        "sha256": files.file_hash(model),
+        "clips": {"count": len(store), "fingerprint": store.fingerprint},
+        "versions": versions(),
+    }
+    files.write_json(paths.scores_source(machine_type), source)
+
+
+def read(paths: Paths, model: Path, machine_type: str, store: Store) -> Scores:
+    """The scores that 01_test.py wrote, in the order of the store's clips.
+
+    Raises
+    ------
+    UserError : they are missing, or of another model or of other clips.
+    """
+    again = "run 01_test.py again"
+    source = paths.scores_source(machine_type)
+    if not source.exists():
+        raise UserError(f"{source}: no Keras scores to compare with; run 01_test.py first")
+    sha256, fingerprint = files.read_keys(source, "sha256", "clips.fingerprint")
+    if sha256 != files.file_hash(model):
+        raise UserError(f"{source}: the scores are of another model than {model}; {again}")
+    if fingerprint != store.fingerprint:
+        raise UserError(f"{source}: the scores are of other test clips; {again}")
+    scores = {}
+    for section in sorted({clip.section for clip in store.clips}):
+        path = paths.scores(machine_type, section)
+        try:
+            rows = files.read_csv(path)
+            scores |= {(section, name): float(score) for name, score in rows}
+            if not np.isfinite(list(scores.values())).all():
+                raise ValueError("a score is not a number")
+        except (FileNotFoundError, ValueError) as error:
+            raise UserError(f"{path}: missing or damaged; {again}") from error
+    try:
+        values = [scores[clip.section, clip.path.name] for clip in store.clips]
+    except KeyError as error:
+        raise UserError(f"{paths.results}: no score of {error.args[0][1]}; {again}") from error
+    return Scores(store.clips, np.array(values))

@@ -1,0 +1,225 @@
+"""Reading TFLite files: what a file is, and the layers of an int8 one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asd.tflite.quantise import LEAST, MOST, IntDense, Scale
+from common import UserError
+
+MAX_SCALE, MAX_WIDTH = 256, 65535  # of XNNPACK; of a layer in generated C
+# What tensors and operators raise that lack what they should have.
+MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+
+
+def _parsed(content: bytes) -> tuple[Any, Any]:
+    """The model of a TFLite file and its first graph, as the schema's objects."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        raise UserError("not a TFLite file")
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        return model, model.subgraphs[0]
+    except Exception as error:  # the reader raises whatever damaged offsets lead it to
+        raise UserError(f"not a readable TFLite file ({type(error).__name__})") from error
+
+
+def _names(enum: type) -> dict[int, str]:
+    """The names of a TFLite schema's enumeration by value."""
+    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
+
+
+def _kind(code: Any) -> int:
+    """Which operator it is; files older than 2020 say so in the deprecated field only."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def describe(content: bytes) -> dict[str, Any]:
+    """What a TFLite file is: its size, input, output, weight scales and operators.
+
+    Returns
+    -------
+    plain values: bytes, inputs and outputs (name, shape, type, scale, zero_point), weights
+    (per_channel: whether some weight tensor has more than one scale), operators (name, version,
+    count)
+
+    Raises
+    ------
+    UserError : it is no TFLite file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph = _parsed(content)
+    types, operators = _names(schema.TensorType), _names(schema.BuiltinOperator)
+
+    def tensor(index: int) -> dict[str, Any]:
+        t = graph.tensors[index]
+        quantised = t.quantization is not None and t.quantization.scale is not None
+        return {
+            "name": t.name.decode(),
+            "shape": [int(n) for n in t.shape],
+            "type": types[t.type].lower(),
+            "scale": float(t.quantization.scale[0]) if quantised else None,
+            "zero_point": int(t.quantization.zeroPoint[0]) if quantised else None,
+        }
+
+    def scales(t: Any) -> int:
+        has = t.quantization is not None and t.quantization.scale is not None
+        return len(t.quantization.scale) if has and len(t.shape) == 2 else 0
+
+    codes = [model.operatorCodes[op.opcodeIndex] for op in graph.operators]
+    counts = Counter((operators[_kind(code)], code.version) for code in codes)
+    return {
+        "bytes": len(content),
+        "inputs": [tensor(i) for i in graph.inputs],
+        "outputs": [tensor(i) for i in graph.outputs],
+        "weights": {"per_channel": any(scales(t) > 1 for t in graph.tensors)},
+        "operators": [
+            {"name": name, "version": version, "count": count}
+            for (name, version), count in sorted(counts.items())
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class Network:
+    """A chain of layers, and what its input and output stand for."""
+
+    layers: tuple[IntDense, ...]
+    sha256: str  # of the TFLite file
+
+    @property
+    def inputs(self) -> int:
+        """Elements of the input."""
+        return self.layers[0].weights.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Elements of the output."""
+        return self.layers[-1].weights.shape[0]
+
+
+def read(content: bytes) -> Network:
+    """The layers of an int8 TFLite file.
+
+    Raises
+    ------
+    UserError : the file is not TFLite, or holds something else than a chain of fully connected
+        int8 layers; the operator is named with its index.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model, graph = _parsed(content)
+    if len(model.subgraphs) != 1 or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise UserError("not one graph from one input to one output")
+    layers: list[IntDense] = []
+    current = graph.inputs[0]
+    for index, op in enumerate(graph.operators):
+        kind = _kind(model.operatorCodes[op.opcodeIndex])
+        where = f"operator {index}, {_names(schema.BuiltinOperator)[kind]}"
+        if kind != schema.BuiltinOperator.FULLY_CONNECTED:
+            raise UserError(f"{where}: only chains of FULLY_CONNECTED are supported")
+        if op.inputs[0] != current:
+            raise UserError(
+                f"{where}: its input is not the output before; only chains are supported"
+            )
+        try:
+            layers.append(_layer(model, graph, op, where, schema))
+        except MALFORMED as error:
+            raise UserError(f"{where}: incomplete or malformed ({error})") from error
+        current = op.outputs[0]
+    if not layers or graph.outputs[0] != current:
+        raise UserError("not a chain of operators from one input to one output")
+    return Network(tuple(layers), hashlib.sha256(content).hexdigest())
+
+
+def _layer(model: Any, graph: Any, op: Any, where: str, schema: Any) -> IntDense:
+    """A FULLY_CONNECTED operator, checked to be one that can be computed exactly."""
+    source, weights, target = (
+        graph.tensors[i] for i in (op.inputs[0], op.inputs[1], op.outputs[0])
+    )
+    bias = graph.tensors[op.inputs[2]] if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
+    _check_types(source, weights, target, bias, where, schema)
+    functions = schema.ActivationFunctionType
+    activation = op.builtinOptions.fusedActivationFunction
+    if activation not in (functions.NONE, functions.RELU):
+        kind = _names(functions)[activation]
+        raise UserError(f"{where}: fused activation {kind}; RELU or none is supported")
+    data = model.buffers[weights.buffer].data
+    if data is None or not len(data):
+        raise UserError(f"{where}: its weights are not constant")
+    _check_shapes(source, weights, target, where)
+    if op.builtinOptions.weightsFormat != 0 or weights.sparsity is not None:
+        raise UserError(f"{where}: shuffled or sparse weights; plain ones are supported")
+    layer = IntDense(
+        weights=np.frombuffer(bytes(data), np.int8).reshape([int(n) for n in weights.shape]),
+        bias=_bias(model, bias, int(weights.shape[0])),
+        weight_scales=_weight_scales(weights, where),
+        relu=activation == functions.RELU,
+        input=_scale(source),
+        output=_scale(target),
+    )
+    with np.errstate(all="ignore"):
+        factors = layer.scales
+    # XNNPACK takes factors below 256, and so does this; none is zero, negative or not a number.
+    if not ((factors > 0) & (factors < MAX_SCALE)).all():
+        raise UserError(f"{where}: a factor of {factors.max():g} from sums to outputs; it must be "
+                        f"above 0 and below {MAX_SCALE}")  # fmt: skip
+    return layer
+
+
+def _check_types(
+    source: Any, weights: Any, target: Any, bias: Any, where: str, schema: Any
+) -> None:
+    types = schema.TensorType
+    for name, tensor in (("input", source), ("weights", weights), ("output", target)):
+        if tensor.type != types.INT8:
+            kind = _names(types)[tensor.type]
+            raise UserError(f"{where}: its {name} is {kind}; int8 is supported: convert with int8 "
+                            "input and output")  # fmt: skip
+    if bias is not None and bias.type != types.INT32:
+        raise UserError(f"{where}: its bias is {_names(types)[bias.type]}, not int32")
+
+
+def _check_shapes(source: Any, weights: Any, target: Any, where: str) -> None:
+    n_outputs, n_inputs = (int(n) for n in weights.shape)
+    if n_inputs > MAX_WIDTH or n_outputs > MAX_WIDTH:
+        raise UserError(f"{where}: {n_outputs} x {n_inputs} weights; at most {MAX_WIDTH} a side")
+    for name, tensor, size in (("input", source, n_inputs), ("output", target, n_outputs)):
+        shape = [int(n) for n in tensor.shape]
+        if math.prod(shape) != size:
+            raise UserError(f"{where}: its {name} has shape {shape}, not [1, {size}]")
+        zero_point = int(tensor.quantization.zeroPoint[0])
+        if not LEAST <= zero_point <= MOST:
+            raise UserError(f"{where}: its {name} has the zero point {zero_point}, not int8")
+
+
+def _weight_scales(weights: Any, where: str) -> np.ndarray:
+    """One scale per output, or one; float32."""
+    n_outputs = int(weights.shape[0])
+    scales = np.asarray(weights.quantization.scale, np.float32)
+    if len(scales) not in (1, n_outputs) or weights.quantization.quantizedDimension != 0:
+        raise UserError(f"{where}: {len(scales)} weight scales for {n_outputs} outputs")
+    if any(weights.quantization.zeroPoint):
+        raise UserError(f"{where}: weights with a zero point; symmetric weights are supported")
+    return scales
+
+
+def _bias(model: Any, bias: Any, n_outputs: int) -> np.ndarray | None:
+    """The bias of a layer, (n_outputs,) int32, if it has one."""
+    if bias is None:
+        return None
+    return np.frombuffer(bytes(model.buffers[bias.buffer].data), "<i4").reshape(n_outputs)
+
+
+def _scale(tensor: Any) -> Scale:
+    """The scale of an activation."""
+    quantization = tensor.quantization
+    return Scale(float(np.float32(quantization.scale[0])), int(quantization.zeroPoint[0]))
