@@ -22,7 +22,7 @@ from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, targets
 from asd.evaluation import parity, scores, tables
-from asd.tflite import run
+from asd.tflite import litert
 from asd.tflite.convert import MCU, VARIANTS
 
 
@@ -39,7 +39,7 @@ def compare(cfg, paths, keras, clips, conversion):
     """Score the clips by every TFLite file: rows of comparisons, and tables by variant."""
     rows, evaluated = [], {}
     for variant in VARIANTS:
-        predict = run.predictor(paths.tflite(keras.machine_type, variant.suffix))
+        predict = litert.predictor(paths.tflite(keras.machine_type, variant.suffix))
         values = common.anomaly_scores(predict, clips, cfg.feature.frames)
         scored = Scores(clips.clips, values)
         scores.write(paths, scored, variant.suffix)

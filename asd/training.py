@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,11 +101,7 @@ def epochs(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> 
     for number in range(1, settings.epochs + 1):
         rng = np.random.default_rng([seed, number]) if settings.shuffle else None
         items = rng.permutation(examples.train) if rng else examples.train
-        try:
-            loss = mean(train_on, items, rng)
-        except (ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
+        loss = mean(train_on, items, rng)
         if not math.isfinite(loss):
             raise UserError(
                 f"the training loss of epoch {number} is {loss}; nothing was written; "
@@ -126,7 +123,7 @@ def _steps(model: keras.Model, examples: Examples, settings: Fit) -> tuple[Calla
 
         if dense_training.suits(model):
             trainer = dense_training.Trainer(model, settings.batch_size)
-            return trainer.train, trainer.measure
+            return partial(trainer.run, True), partial(trainer.run, False)
     return _keras_steps(model, examples, settings)
 
 
@@ -179,4 +176,12 @@ def _keras_steps(
 
         return tf.function(run, input_signature=examples.signature())
 
-    return summed(train_step), summed(measure)
+    def checked(*block: np.ndarray) -> tf.Tensor:
+        try:
+            return learn(*block)
+        except (ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
+
+    learn = summed(train_step)
+    return checked, summed(measure)

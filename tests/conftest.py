@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +14,18 @@ import pytest
 import soundfile
 import yaml
 
-import common
-from asd import boards
+from asd import cli, config, store
+from asd.corpora.survey import survey
+from asd.detectors import kinds
+from asd.embedded import boards
+from asd.files import Paths
+from asd.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 # A leaf room can be removed; its tests go with it.
 ROOMS = {
-    "submission": ["test_device.py", "test_submission.py"],
-    "benchmarks": ["test_benchmarks.py"],
+    "apps/submission": ["test_device.py", "test_submission.py"],
+    "apps/benchmarks": ["test_benchmarks.py"],
 }
 collect_ignore = [
     name for room, names in ROOMS.items() if not (ROOT / room).is_dir() for name in names
@@ -75,9 +78,17 @@ def write_config(folder: Path, **overrides) -> Path:
     return path
 
 
-def arguments(mode: str = "dev", skip_bad_clips: bool = False) -> Namespace:
-    """What the frame stores want to know of the command line."""
-    return Namespace(mode=mode, skip_bad_clips=skip_bad_clips)
+def frames_of(
+    folder: Path, split: str = "train", skip_bad_clips: bool = False, verify: bool = False
+) -> Store:
+    """The frame store of `make_data`'s machine type, by the folder's test.yaml."""
+    cfg = config.load_config(folder / "test.yaml")
+    paths = Paths(cfg, "dev")
+    (clip_set,) = survey(paths, ["ToyTest"], split, skip_bad_clips)
+    return store.load(paths, clip_set, kinds.of(cfg).rows, skip_bad_clips, verify)
+
+
+UNITS = (128, 128, 128, 128, 8, 128, 128, 128, 128)  # the hidden layers of MLPerf Tiny's model
 
 
 def load_script(name: str) -> ModuleType:
@@ -91,7 +102,7 @@ def load_script(name: str) -> ModuleType:
 def call(name: str, *argv: object) -> int:
     """Run a numbered script in this process, as its command line does; its exit status."""
     main = load_script(name).main
-    return common.run(lambda: main([str(arg) for arg in argv]))
+    return cli.run(lambda: main([str(arg) for arg in argv]))
 
 
 def run_script(name: str, *argv: object, **kwargs) -> subprocess.CompletedProcess[str]:
@@ -109,7 +120,7 @@ def installed(board: boards.Board) -> boards.Board:
 
 def board_or_skip(name: str) -> boards.Board:
     """The board of that name, or a skip that tells what is missing."""
-    if not boards.BOARDS:
+    if not boards.all_boards():
         pytest.skip("mcu/ is not there")
     return installed(boards.named(name))
 

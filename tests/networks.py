@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asd import flatfile
-from asd.quantise import IntDense, Scale
+from asd.tflite import writer
+from asd.tflite.quantise import IntDense, Scale
 
 
 def int_dense(
@@ -16,17 +16,17 @@ def int_dense(
     bias: np.ndarray | None,  # (outputs,) int32
     weight_scales: Sequence[float],  # one, or one per output
     relu: bool,
-    scale: float,  # of the output
-    zero_point: int,  # of the output
+    source: tuple[float, int],  # scale and zero point of the input
+    target: tuple[float, int],  # of the output
 ) -> IntDense:
     """A layer as the file has it."""
-    return IntDense(weights, bias, np.array(weight_scales, np.float32), relu,
-                    Scale(scale, zero_point))  # fmt: skip
+    scales = np.array(weight_scales, np.float32)
+    return IntDense(weights, bias, scales, relu, Scale(*source), Scale(*target))
 
 
-def tflite(layers: Sequence[IntDense], input_scale: float, input_zero_point: int) -> bytes:
+def tflite(layers: Sequence[IntDense]) -> bytes:
     """The flatbuffer of a chain of layers."""
-    return flatfile.of_integers(Scale(input_scale, input_zero_point), layers, int8_io=True)
+    return writer.of_integers(layers, int8_io=True)
 
 
 def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> bytes:
@@ -44,7 +44,7 @@ def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> byte
 
     input_scale = float(np.float32(10.0 ** rng.uniform(-3, 1)))
     input_zero_point = zero_point()
-    scale, layers = input_scale, []
+    before, layers = (input_scale, input_zero_point), []
     for n_inputs, n_outputs in itertools.pairwise(widths):
         spread = rng.choice([3, 30, 127])
         least = rng.choice([-127, -127, -128])  # converters stop at -127, files need not
@@ -53,15 +53,15 @@ def random_network(seed: int, max_width: int = 700, max_depth: int = 12) -> byte
         weight_scales = np.float32(10.0 ** rng.uniform(-4, -1, count))
         # The output's scale follows from the size of the sums; a third of the layers saturates,
         # a third uses a few steps only.
-        size = np.sqrt(n_inputs) * spread * 60 * np.median(weight_scales) * scale
+        size = np.sqrt(n_inputs) * spread * 60 * np.median(weight_scales) * before[0]
         out_scale = float(np.float32(size / 60 * rng.choice([0.1, 1, 10])))
-        after = zero_point()
+        after = out_scale, zero_point()
         largest_bias = rng.choice([3000, 3000, 2**22, 2**27])
         bias = rng.normal(0, largest_bias, n_outputs).astype(np.int32)
         bias = bias if rng.random() < 0.8 else None
         layers.append(
             int_dense(weights.astype(np.int8), bias, weight_scales, bool(rng.integers(2)),
-                      out_scale, after)
+                      before, after)
         )  # fmt: skip
-        scale = out_scale
-    return tflite(layers, input_scale, input_zero_point)
+        before = after
+    return tflite(layers)

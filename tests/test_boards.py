@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import installed
 
-from asd import boards
+from asd.embedded import boards
 from common import HERE, UserError
 
 N_INPUTS, N_OUTPUTS = 30, 13  # not multiples of 4: windows lie at any address
@@ -66,7 +66,7 @@ UNUSED = "(void)input; (void)output; (void)scratch;"
 EMPTY = f"{RUN}{{{UNUSED}}}"
 ENDLESS = f'{RUN}{{{UNUSED} for (;;) __asm__ volatile("");}}'
 
-every_board = pytest.mark.parametrize("board", boards.BOARDS, ids=lambda board: board.name)
+every_board = pytest.mark.parametrize("board", boards.all_boards(), ids=lambda board: board.name)
 
 
 def model(folder: Path, **files: str) -> Path:
@@ -184,7 +184,7 @@ def test_an_endless_model_is_stopped(m4: boards.Board, tmp_path: Path):
 def test_ctrl_c_leaves_no_process(m4: boards.Board, tmp_path: Path):
     folder = model(tmp_path / "model", model=ENDLESS)
     code = (
-        "import sys, numpy as np\nfrom pathlib import Path\nfrom asd import boards\n"
+        "import sys, numpy as np\nfrom pathlib import Path\nfrom asd.embedded import boards\n"
         f"boards.run(boards.named({m4.name!r}), Path(sys.argv[1]), "
         f"np.zeros((1, {N_INPUTS}), np.int8), Path(sys.argv[2]))\n"
     )
@@ -265,17 +265,18 @@ def test_a_missing_c_library_is_named(board: boards.Board, monkeypatch, tmp_path
 
 def test_without_mcu(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(boards, "MCU", tmp_path / "mcu")
-    for board in boards.BOARDS:
+    for board in boards.all_boards():
         assert f"{tmp_path / 'mcu'} is missing" in boards.missing(board)
-    monkeypatch.setattr(boards, "BOARDS", boards.read_boards(tmp_path / "mcu" / "boards"))
-    assert boards.BOARDS == ()
-    with pytest.raises(UserError, match="no such board; there is none, as .* is missing"):
+    nothing = boards.read_boards(tmp_path / "mcu" / "boards")
+    assert nothing == ()
+    monkeypatch.setattr(boards, "all_boards", lambda: nothing)
+    with pytest.raises(UserError, match="no such board; known: none, as .* is missing"):
         boards.named("mps2-an386")
 
 
-@pytest.mark.skipif(not boards.BOARDS, reason="mcu/ is not there")
+@pytest.mark.skipif(not boards.all_boards(), reason="mcu/ is not there")
 def test_an_unknown_board_is_named():
-    with pytest.raises(UserError, match="^an386: no such board; there is mps2-an385, mps2-an386"):
+    with pytest.raises(UserError, match="^an386: no such board; known: mps2-an385, mps2-an386"):
         boards.named("an386")
 
 

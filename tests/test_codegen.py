@@ -13,10 +13,12 @@ from networks import int_dense, random_network
 from networks import tflite as network_file
 
 import common
-from asd import boards, codegen, layers, packing, rungs, tflite
+from asd.embedded import boards, codegen, packing, targets
+from asd.tflite import convert, fold, litert, reader
+from asd.tflite.convert import MCU
 from common import UserError
 
-needs_cc = pytest.mark.skipif(rungs.compiler() is None, reason="no C compiler: apt install gcc")
+needs_cc = pytest.mark.skipif(targets.compiler() is None, reason="no C compiler: apt install gcc")
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
 # Every path that this machine can take: vectors and a float unit, integers only, Armv7-M's packing.
 HOST_PATHS = {
@@ -30,12 +32,12 @@ HOST_PATHS = {
 def host(content, folder, rounding="single", flags=()):
     """The generated C as a function of int8 arrays."""
     codegen.write(content, folder, rounding)
-    library = rungs.build_host(folder, folder, [*WARNINGS, *flags])
-    return rungs.host_runner(library, layers.read(content).outputs)
+    library = targets.build_host(folder, folder, [*WARNINGS, *flags])
+    return targets.host_runner(library, reader.read(content).outputs)
 
 
 def inputs_of(content, n, seed=0):
-    width = layers.read(content).inputs
+    width = reader.read(content).inputs
     x = np.random.default_rng(seed).integers(-128, 128, (n, width)).astype(np.int8)
     x[0], x[1] = -128, 127
     return x
@@ -53,7 +55,7 @@ def test_random_networks_equal_litert(tmp_path, group):
     for seed in range(20 * group, 20 * group + 20):
         content = random_network(seed)
         x = inputs_of(content, 40, seed)
-        expected = tflite.runner(content)(x)
+        expected = litert.runner(content)(x)
         bytes_seen |= set(expected.ravel().tolist())
         names = list(HOST_PATHS)
         for name in (names[seed % 4], names[(seed // 4 + seed) % 4]):
@@ -69,10 +71,10 @@ def test_requantisation_at_ties_and_ends(tmp_path):
     n = len(scales)
     for bias in (0, 1, -1, 2**24 + 1, -(2**24) - 3, 2**30):
         layer = int_dense(np.full((n, 1), 127, np.int8), np.full(n, bias, np.int32), scales, False,
-                      1.0, 3)  # fmt: skip
-        content = network_file([layer], 1.0, 0)
+                      (1.0, 0), (1.0, 3))  # fmt: skip
+        content = network_file([layer])
         x = np.arange(-128, 128, dtype=np.int8)[:, None]
-        expected = tflite.runner(content)(x)
+        expected = litert.runner(content)(x)
         for name, flags in HOST_PATHS.items():
             actual = host(content, tmp_path / f"{bias} {name}", flags=flags)(x)
             assert np.array_equal(actual, expected), (bias, name)
@@ -142,10 +144,10 @@ def test_random_networks_on_boards_equal_litert(tmp_path, name):
         x = inputs_of(content, 20, seed)
         codegen.write(content, tmp_path / str(seed))
         ran = boards.run(row, tmp_path / str(seed), x, tmp_path / str(seed))
-        assert np.array_equal(ran.outputs, tflite.runner(content)(x)), seed
+        assert np.array_equal(ran.outputs, litert.runner(content)(x)), seed
 
 
-@pytest.mark.parametrize("name", [row.name for row in boards.BOARDS])
+@pytest.mark.parametrize("name", [row.name for row in boards.all_boards()])
 def test_every_board_and_both_roundings(tmp_path, name):
     row = board_or_skip(name)
     for seed, rounding in ((1, "single"), (4, "double")):
@@ -159,10 +161,10 @@ def test_every_board_and_both_roundings(tmp_path, name):
 @needs_cc
 def test_quantise_and_score(tmp_path):
     content = network_file(
-        [int_dense(np.eye(9, dtype=np.int8) * 100, None, [0.01], False, 0.5, -3)], 0.25, 17
+        [int_dense(np.eye(9, dtype=np.int8) * 100, None, [0.01], False, (0.25, 17), (0.5, -3))]
     )
     codegen.write(content, tmp_path)
-    library = ctypes.CDLL(str(rungs.build_host(tmp_path, tmp_path, WARNINGS)))
+    library = ctypes.CDLL(str(targets.build_host(tmp_path, tmp_path, WARNINGS)))
     library.model_score.restype = ctypes.c_float
     rng = np.random.default_rng(0)
     for values in (*rng.normal(0, 20, (50, 9)), np.full(9, 1e30), np.full(9, -np.inf)):
@@ -170,10 +172,10 @@ def test_quantise_and_score(tmp_path):
         q, scratch = (ctypes.c_int8 * 18)(), (ctypes.c_uint64 * 64)()
         pointer = values.ctypes.data_as(ctypes.c_void_p)
         library.model_quantise(pointer, q)
-        assert list(q)[:9] == tflite.to_int8(values, 0.25, 17).tolist()
+        assert list(q)[:9] == litert.to_int8(values, 0.25, 17).tolist()
         score = library.model_score(pointer, q, scratch)
         if np.abs(values).max() < 1e3:
-            error = tflite.predictor(content)(values[None])[0] - values
+            error = litert.predictor(content)(values[None])[0] - values
             assert score == pytest.approx(np.mean(error**2), rel=1e-5)
 
 
@@ -201,7 +203,7 @@ def test_no_compiler_warns(tmp_path, rounding, seed):
 def test_32_bit_builds_give_the_same_bytes(tmp_path):
     content = small(3)
     x = inputs_of(content, 50)
-    expected = tflite.runner(content)(x)
+    expected = litert.runner(content)(x)
     codegen.write(content, tmp_path)
     main = """
     #include <stdio.h>
@@ -260,7 +262,7 @@ def test_the_same_input_gives_the_same_text():
     content = small(5)
     assert codegen.generate(content) == codegen.generate(content)
     header = codegen.generate(content)["model.h"]
-    assert layers.read(content).sha256 in header
+    assert reader.read(content).sha256 in header
     assert "LiteRT" in header
     assert "TFLite Micro" in codegen.generate(content, "double")["model.h"]
 
@@ -268,20 +270,21 @@ def test_the_same_input_gives_the_same_text():
 def test_the_range_proofs_fall_back(tmp_path):
     """Sums that may need more than the packed kernels have bits run through the plain one."""
     large = np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32)
-    wide = int_dense(*large, [1e-4], False, 10.0, 0)
-    (layer,) = layers.read(network_file([wide], 1.0, -128)).layers
+    wide = int_dense(*large, [1e-4], False, (1.0, -128), (10.0, 0))
+    (layer,) = reader.read(network_file([wide])).layers
     assert packing.pack_dsp(layer) is None
     assert packing.pack_mlal(layer) is None
-    low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, 1.0, 0)
-    (layer,) = layers.read(network_file([low], 1.0, 0)).layers
+    low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, (1.0, 0), (1.0, 0))
+    (layer,) = reader.read(network_file([low])).layers
     assert packing.pack_dsp(layer) is None
-    if rungs.compiler():
-        content = network_file([wide, int_dense(np.full((3, 4), 5, np.int8), None, [1e-2],
-                                               True, 1.0, 0)], 1.0, -128)  # fmt: skip
+    if targets.compiler():
+        weights = np.full((3, 4), 5, np.int8)
+        after = int_dense(weights, None, [1e-2], True, (10.0, 0), (1.0, 0))
+        content = network_file([wide, after])
         x = inputs_of(content, 30)
         for name, flags in HOST_PATHS.items():
             actual = host(content, tmp_path / name, flags=flags)(x)
-            assert np.array_equal(actual, tflite.runner(content)(x)), name
+            assert np.array_equal(actual, litert.runner(content)(x)), name
 
 
 def refusals():
@@ -323,7 +326,7 @@ def test_what_cannot_be_generated_is_named(capfd):
     keras_model.start_tensorflow(0)
     for content, expected in refusals():
         with pytest.raises(UserError, match=expected):
-            layers.read(content)
+            reader.read(content)
     for name in ("2nd", "asd", "asd_model", "kernels", "kernels_select", "string"):
         with pytest.raises(UserError, match="--name"):
             codegen.generate(small(), name=name)
@@ -381,14 +384,14 @@ def malformed():
 def test_malformed_files_are_refused():
     for content, expected in malformed():
         with pytest.raises(UserError, match=expected):
-            layers.read(content)
+            reader.read(content)
 
 
 @needs_cc
 @pytest.mark.parametrize("factor", [2.0**-45, 2.0**-33, 2.0**-32, 2.0**-31, 100.0])
 def test_double_rounding_of_extreme_factors_is_defined(tmp_path, factor):
-    layer = int_dense(np.full((4, 3), 100, np.int8), None, [factor], False, 1.0, 5)
-    content = network_file([layer], 1.0, 0)
+    layer = int_dense(np.full((4, 3), 100, np.int8), None, [factor], False, (1.0, 0), (1.0, 5))
+    content = network_file([layer])
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"]
     x = inputs_of(content, 20)
     outputs = host(content, tmp_path, "double", sanitize)(x)
@@ -421,14 +424,14 @@ def test_two_models_link_into_one_firmware(tmp_path, flags):
 
 def test_the_command_line(tmp_path):
     (tmp_path / "m.tflite").write_bytes(small())
-    command = [sys.executable, "-m", "asd.codegen", str(tmp_path / "m.tflite")]
+    command = [sys.executable, "-m", "asd.embedded.codegen", str(tmp_path / "m.tflite")]
     options = [str(tmp_path / "out"), "--name", "fan", "--rounding", "double"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert {"fan.c", "fan.h", "fan_weights.h", "kernels.h"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
-    if rungs.compiler():
+    if targets.compiler():
         subprocess.run(["cc", *WARNINGS, "-c", "fan.c", "-o", "fan.o"], cwd=tmp_path / "out",
                        check=True)  # fmt: skip
     (tmp_path / "m.tflite").write_bytes(b"junk")
@@ -437,7 +440,7 @@ def test_the_command_line(tmp_path):
     assert failed.stderr.endswith("m.tflite: not a TFLite file\n")
 
 
-INT8 = rungs.VARIANT
+INT8 = MCU
 
 
 @pytest.fixture(scope="module")
@@ -446,11 +449,11 @@ def real_files(real):
     from test_real import Official
 
     official = Official(real)
-    equal = tflite.equalise(official.folded)
+    equal = fold.equalise(official.folded)
     contents = {
         "published": (real / "reference/ad01_int8.tflite").read_bytes(),
-        "per channel": tflite.convert(official.folded, INT8, official.windows),
-        "per tensor": tflite.convert(equal, INT8, official.windows, per_channel=False),
+        "per channel": convert.convert(official.folded, INT8, official.windows),
+        "per tensor": convert.convert(equal, INT8, official.windows, per_channel=False),
     }
     return contents, np.concatenate([common.vectors(f, 5) for f in official.frames])
 
@@ -460,9 +463,9 @@ def real_files(real):
 def test_all_real_windows_on_the_host_and_an_m4(real_files, tmp_path, name):
     contents, windows = real_files
     assert len(windows) == 14_112
-    run = tflite.runner(contents[name])
-    x = tflite.to_int8(windows, run.source["scale"], run.source["zero_point"])
-    expected = run(x)
+    model = litert.runner(contents[name])
+    x = litert.to_int8(windows, model.source["scale"], model.source["zero_point"])
+    expected = model(x)
     assert np.array_equal(host(contents[name], tmp_path)(x), expected)
     ran = boards.run(board_or_skip("mps2-an386"), tmp_path, x, tmp_path)
     assert np.array_equal(ran.outputs, expected)
@@ -482,11 +485,11 @@ BARS = {  # instructions for one inference
 def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
     contents, windows = real_files
     for kind, slack in (("published", 1.0), ("per channel", 1.03)):
-        run = tflite.runner(contents[kind])
-        x = tflite.to_int8(windows[::700], run.source["scale"], run.source["zero_point"])
+        model = litert.runner(contents[kind])
+        x = litert.to_int8(windows[::700], model.source["scale"], model.source["zero_point"])
         codegen.write(contents[kind], tmp_path / kind)
         ran = boards.run(board_or_skip(name), tmp_path / kind, x, tmp_path / kind)
-        assert np.array_equal(ran.outputs, run(x))
+        assert np.array_equal(ran.outputs, model(x))
         assert ran.instructions <= slack * BARS[name]
         assert ran.stack_bytes <= 256
         assert ran.scratch_bytes <= 1536

@@ -15,8 +15,9 @@ import pytest
 import soundfile
 
 import common
-from asd import demo, demo_sound
-from asd.demo_sound import CAUSES, MACHINES, SAMPLE_RATE, Running
+from asd import config, files
+from asd.corpora import dcase2020, demo, demo_sound
+from asd.corpora.demo_sound import CAUSES, MACHINES, SAMPLE_RATE, Running
 from common import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +40,7 @@ def times(out: Path) -> dict[Path, int]:
 
 
 def causes(out: Path) -> dict[str, tuple[str, float]]:
-    header, *rows = common.read_csv(out / "causes.csv")
+    header, *rows = files.read_csv(out / "causes.csv")
     assert header == ["path", "cause", "strength"]
     return {path: (cause, float(strength)) for path, cause, strength in rows}
 
@@ -60,8 +61,8 @@ def test_layout_and_names(small):
         for mode, ids, sizes in (("dev", {"00", "02"}, (6, 20)), ("eval", {"01", "03"}, (4, 12))):
             folder = small / f"{mode}_data" / machine_type
             for split, size in zip(("train", "test"), sizes, strict=True):
-                clips, bad = common.find_clips(folder / split, mode, split)
-                assert (len(clips), bad, {clip.machine_id for clip in clips}) == (size, [], ids)
+                clips, bad = dcase2020.find_clips(folder / split, mode, machine_type, split)
+                assert (len(clips), bad, {clip.section for clip in clips}) == (size, [], ids)
     assert (small / "dev_data/DemoFan/test/anomaly_id_02_00000004.wav").exists()
     assert (small / "eval_data/DemoPump/test/id_03_00000005.wav").exists()
     assert sorted(path.name for path in small.iterdir()) == [
@@ -189,7 +190,16 @@ def test_the_list_of_causes_is_never_that_of_another_set(tmp_path, monkeypatch):
 def test_an_interrupt_leaves_whole_clips_that_the_next_run_owns(small, tmp_path):
     out = tmp_path / "s"
     options = ["--seconds", "1", "--train-clips", "3000", "--test-clips", "5"]
-    command = [sys.executable, "-m", "asd.demo", "--out", str(out), "--workers", "2", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "asd.corpora.demo",
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+        *options,
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -229,7 +239,7 @@ def test_a_stamp_cannot_point_outside(tmp_path):
     outside.touch()
     make(out, "--no-eval", "--machine-type", "DemoFan")
     stamp = json.loads((out / "demo.json").read_text())
-    common.write_json(out / "demo.json", stamp | {"machine_types": ["../../mine"]})
+    files.write_json(out / "demo.json", stamp | {"machine_types": ["../../mine"]})
     with pytest.raises(UserError, match="name another --out"):
         make(out)
     assert outside.exists()
@@ -401,7 +411,7 @@ def test_voltage_drop_slows_the_shaft_and_hums(machine_type):
 
 @every_type
 def test_stronger_is_farther_from_healthy(machine_type):
-    feature = common.load_config().feature
+    feature = config.load_config().feature
     healthy = common.log_mel(clip(machine_type), feature)
     for cause in MACHINES[machine_type].causes:
         frames = [

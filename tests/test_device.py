@@ -20,12 +20,13 @@ import numpy as np
 import pytest
 from conftest import installed
 
-from asd import boards, codegen, flatfile
-from asd.quantise import IntDense, Scale
+from apps.submission import emulate
+from asd.embedded import boards, codegen
+from asd.tflite import writer
+from asd.tflite.quantise import IntDense, Scale
 from common import HERE, UserError
-from submission import emulate
 
-DEVICE = HERE / "submission" / "device"
+DEVICE = HERE / "apps/submission/device"
 STUB = Path(__file__).resolve().parent / "device"  # a model of four values, ports of the host
 STRICT = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
 SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -38,7 +39,7 @@ STM32 = {
 
 Ask = Callable[[bytes], list[str]]
 every_board = pytest.mark.parametrize(
-    "board", [row for row in boards.BOARDS if row.uart], ids=lambda board: board.name
+    "board", [row for row in boards.all_boards() if row.uart], ids=lambda board: board.name
 )
 
 
@@ -383,10 +384,10 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(8)
     narrow, wide = (rng.integers(-127, 128, shape, np.int8) for shape in ((8, 640), (640, 8)))
     layers = [
-        IntDense(narrow, None, np.float32([0.002]), True, Scale(0.3, -128)),
-        IntDense(wide, None, np.float32([0.01]), False, Scale(0.36, 96)),
+        IntDense(narrow, None, np.float32([0.002]), True, Scale(0.391, 89), Scale(0.3, -128)),
+        IntDense(wide, None, np.float32([0.01]), False, Scale(0.3, -128), Scale(0.36, 96)),
     ]
-    codegen.write(flatfile.of_integers(Scale(0.391, 89), layers, int8_io=True), folder)
+    codegen.write(writer.of_integers(layers, int8_io=True), folder)
     return folder
 
 
@@ -492,7 +493,8 @@ def test_no_orphan(tcp: int | None, fails: bool, m4: boards.Board, tmp_path: Pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("tcp", [[], ["--tcp", "0"]])
 def test_the_command(number: int, tcp: list[str], m4: boards.Board, tmp_path: Path):
-    command = [sys.executable, "-m", "submission.emulate", stub_model(tmp_path / "model"), *tcp]
+    model = stub_model(tmp_path / "model")
+    command = [sys.executable, "-m", "apps.submission.emulate", model, *tcp]
     places = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         command, cwd=HERE, env=places, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -551,16 +553,18 @@ def test_a_port_in_use(m4: boards.Board, tmp_path: Path):
 
 def test_a_folder_without_a_model(m4: boards.Board, tmp_path: Path):
     with (
-        pytest.raises(UserError, match=r"no model.h in it; write it with python -m asd.codegen"),
+        pytest.raises(
+            UserError, match=r"no model.h in it; write it with python -m asd.embedded.codegen"
+        ),
         emulate.emulated(m4, tmp_path, tmp_path),
     ):
         pass
 
 
-@pytest.mark.skipif(not boards.BOARDS, reason="mcu/ is not there")
+@pytest.mark.skipif(not boards.all_boards(), reason="mcu/ is not there")
 def test_a_board_without_a_port(tmp_path: Path):
     model = stub_model(tmp_path / "model")
-    (board,) = (row for row in boards.BOARDS if row.uart is None)
+    (board,) = (row for row in boards.all_boards() if row.uart is None)
     with (
         pytest.raises(UserError, match="has no UART for the protocol; take one of mps2-an385,"),
         emulate.emulated(board, model, tmp_path),

@@ -1,4 +1,4 @@
-"""asd.download against a server on this machine that can fail in every way a real one does."""
+"""Downloads from a server on this machine that can fail in every way a real one does."""
 
 import contextlib
 import errno
@@ -20,10 +20,10 @@ from types import SimpleNamespace
 
 import pytest
 
-import asd.demo
-from asd import data_folder, download, fetch
-from asd.data_folder import fetch_folder
-from asd.fetch import Archive
+import asd.corpora.demo
+from asd.corpora import archives, download, fetch
+from asd.corpora.archives import fetch_folder, held_md5s
+from asd.corpora.fetch import Archive
 from common import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,7 +144,7 @@ def tree(folder="."):
 
 
 def module(server, *args):
-    command = [sys.executable, "-m", "asd.download", "--mirror", server.url, *args]
+    command = [sys.executable, "-m", "asd.corpora.download", "--mirror", server.url, *args]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True,
                             stdout=subprocess.DEVNULL)  # fmt: skip
@@ -361,6 +361,51 @@ def test_dcase2020_layout(tables, server):
     assert len(server.ranges) == 18
 
 
+def test_nothing_is_downloaded_twice(tables, server, capsys):
+    """The quick start's ToyCar, then all of DCASE 2020, and the other way round."""
+    dev, train, test = tables
+    download.main(["--mirror", server.url])
+    download.main(["--dcase2020", "ToyCar", "--mirror", server.url])
+    assert len(server.ranges) == 3
+    out = capsys.readouterr().out
+    assert "dev_data/ToyCar: whole, skipped, and holds other archives that are kept" in out
+    assert f"eval_data/ToyCar: {train.name} is unpacked in dev_data/ToyCar, linked" in out
+    assert held_md5s(Path("dev_data/ToyCar")) == {dev.md5, train.md5}
+    assert held_md5s(Path("eval_data/ToyCar")) == {train.md5, test.md5}
+    found = sorted(str(path) for path in Path().rglob("*.wav"))
+    assert found == [
+        *(f"dev_data/ToyCar/{CLIPS[stem]}" for stem in ("dev_data", "eval_data_train")),
+        *(f"eval_data/ToyCar/{CLIPS[stem]}" for stem in ("eval_data_test", "eval_data_train")),
+    ]
+    archives.shutil.rmtree("dev_data")
+    download.main(["--dcase2020", "ToyCar", "--mirror", server.url])
+    download.main(["--mirror", server.url])
+    assert len(server.ranges) == 4, "dev_data alone is brought again, as it was deleted"
+    assert held_md5s(Path("dev_data/ToyCar")) == {dev.md5, train.md5}
+
+
+def test_a_folder_of_an_older_version_is_no_source_but_is_kept(tables, server):
+    """Its marker names archives, not their files."""
+    dev, train, _ = tables
+    fetch_folder(Path("dev_data/ToyCar"), [dev, train])
+    marker = Path("dev_data/ToyCar/.complete")
+    marker.write_text("".join(f"{archive.md5}\n" for archive in (dev, train)))
+    download.main(["--mirror", server.url])
+    assert len(server.ranges) == 2
+    download.main(["--dcase2020", "ToyCar", "--mirror", server.url])
+    assert len(server.ranges) == 4
+    assert tree("dev_data/ToyCar") == [".complete", CLIPS["dev_data"], CLIPS["eval_data_train"]]
+
+
+def test_a_linked_file_that_is_gone_is_downloaded(tables, server):
+    dev, train, _ = tables
+    fetch_folder(Path("dev_data/ToyCar"), [dev, train])
+    Path("dev_data/ToyCar", CLIPS["eval_data_train"]).unlink()
+    download.main(["--dcase2020", "ToyCar", "--mirror", server.url])
+    assert len(server.ranges) == 4
+    assert Path("eval_data/ToyCar", CLIPS["eval_data_train"]).exists()
+
+
 def test_a_missing_archive_is_added(tables, server):
     dev, train, _ = tables
     folder = Path("dev_data/ToyCar")
@@ -370,7 +415,7 @@ def test_a_missing_archive_is_added(tables, server):
     assert tree(folder) == [".complete", CLIPS["dev_data"], CLIPS["eval_data_train"]]
     assert len(server.ranges) == 2
     assert (folder / CLIPS["dev_data"]).stat().st_ino == inode
-    assert sorted((folder / ".complete").read_text().split()) == sorted([dev.md5, train.md5])
+    assert held_md5s(folder) == {dev.md5, train.md5}
     assert [path.name for path in Path("dev_data").iterdir()] == ["ToyCar"]
 
 
@@ -402,8 +447,10 @@ def test_other_archives_are_replaced_with_a_word_why(tables, server, capsys):
     fetch_folder(Path("dev_data/ToyCar"), [train, test])
     assert tree("dev_data/ToyCar") == [".complete", CLIPS["eval_data_test"],
                                        CLIPS["eval_data_train"]]  # fmt: skip
-    assert len(server.ranges) == 4
-    assert "dev_data/ToyCar: holds other archives" in capsys.readouterr().out
+    assert len(server.ranges) == 3, "what it had of them is linked"
+    out = capsys.readouterr().out
+    assert "dev_data/ToyCar: held other archives than" in out
+    assert "eval_data_train_ToyCar.zip is unpacked in dev_data/ToyCar, linked" in out
 
 
 def test_a_folder_of_somebody_else_is_not_touched(tables, server):
@@ -461,14 +508,14 @@ def test_a_kept_file_is_never_written_to(tables, server):
 
 
 def test_a_full_disk_is_seen_before_unpacking(tables, monkeypatch):
-    monkeypatch.setattr(data_folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
     with pytest.raises(UserError, match=r"dev_data: .* GB are needed to unpack ToyCar, 0.0 GB"):
         fetch_folder(Path("dev_data/ToyCar"), tables)
     assert {path.split("/")[1] for path in tree()} == {".download"}
 
 
 def test_interrupted_unpacking_leaves_nothing_and_the_archives(tables, server):
-    copy, copied = data_folder.shutil.copyfileobj, []
+    copy, copied = archives.shutil.copyfileobj, []
 
     def interrupt(source, sink, size):
         copied.append(1)
@@ -477,7 +524,7 @@ def test_interrupted_unpacking_leaves_nothing_and_the_archives(tables, server):
         copy(source, sink, size)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(data_folder.shutil, "copyfileobj", interrupt)
+        patch.setattr(archives.shutil, "copyfileobj", interrupt)
         fetch_folder(Path("dev_data/ToyCar"), tables)
     assert not Path("dev_data/ToyCar").exists()
     fetch_folder(Path("dev_data/ToyCar"), tables)
@@ -516,16 +563,16 @@ def test_a_half_deleted_folder_does_not_come_back(tables):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(data_folder.shutil, "rmtree", interrupt)
+        patch.setattr(archives.shutil, "rmtree", interrupt)
         fetch_folder(folder, [dev, train])
-    data_folder.shutil.rmtree(folder)
-    data_folder._mend(folder.parent)
+    archives.shutil.rmtree(folder)
+    archives._mend(folder.parent)
     assert not folder.exists()
 
 
 def test_a_second_run_is_refused(tables, server):
     Path("dev_data").mkdir()
-    with data_folder._alone(Path("dev_data")), pytest.raises(UserError, match="another"):
+    with archives._alone(Path("dev_data")), pytest.raises(UserError, match="another"):
         fetch_folder(Path("dev_data/ToyCar"), tables)
     assert server.ranges == []
 
@@ -534,7 +581,7 @@ def test_a_file_system_without_locks(tables, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr(data_folder.fcntl, "flock", refuse)
+    monkeypatch.setattr(archives.fcntl, "flock", refuse)
     fetch_folder(Path("dev_data/ToyCar"), tables)
     assert Path("dev_data/ToyCar/.complete").exists()
 
@@ -578,7 +625,7 @@ def test_reference(server, monkeypatch, capsys):
 
 def test_demo(monkeypatch):
     calls = []
-    monkeypatch.setattr(asd.demo, "main", calls.append)
+    monkeypatch.setattr(asd.corpora.demo, "main", calls.append)
     download.main(["--demo"])
     assert calls == [[]]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asd import metrics
+from asd.evaluation import metrics
 
 
 def example(n_normal=30, n_anomalous=20, shift=1.0, seed=0, decimals=6):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-import common
+from asd import files
 
 
 def shell(command, cwd, **environment):
@@ -85,7 +85,7 @@ def test_help_is_shown_once(tmp_path):
 def test_the_demo_tells_the_whole_story(tmp_path):
     train = shell([str(ROOT / "train.sh"), "--demo"], tmp_path)
     assert train.returncode == 0, train.stdout + train.stderr
-    header, *rows = common.read_csv(tmp_path / "result/metrics.csv")
+    header, *rows = files.read_csv(tmp_path / "result/metrics.csv")
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     by_id = [row for row in rows if row["id"].isdigit()]
     assert len({row["machine_type"] for row in by_id}) >= 2

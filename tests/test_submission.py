@@ -17,12 +17,24 @@ from conftest import write_clip
 from fake_device import NAME, FakeDevice, mean_square
 
 import common
-from asd import codegen, metrics, tflite
-from submission import description, emulate, evaluation_set, official, rules, runner, session, tree
-from submission.link import Answer
-from submission.session import Facts, Session
+from apps.submission import (
+    description,
+    emulate,
+    evaluation_set,
+    official,
+    rules,
+    runner,
+    session,
+    tree,
+)
+from apps.submission.link import Answer
+from apps.submission.session import Facts, Session
+from asd import cli, config, files
+from asd.embedded import codegen
+from asd.evaluation import metrics
+from asd.tflite import convert, fold, litert
 
-FEATURE = common.load_config().feature
+FEATURE = config.load_config().feature
 N_FRAMES, N_MELS = 8, 128
 WINDOWS = N_FRAMES - 4  # of a short clip
 CLIP_SAMPLES = 176_000  # 11 s, as ToyCar's
@@ -31,7 +43,7 @@ LABELS = np.array([0, 0, 0, 1, 1])  # of `dataset`
 
 def call(module, *argv):
     """Run a module in this process, as its command line does; its exit status."""
-    return common.run(lambda: module.main([str(arg) for arg in argv]))
+    return cli.run(lambda: module.main([str(arg) for arg in argv]))
 
 
 # Evaluation set
@@ -120,7 +132,7 @@ def dataset(tmp_path):
         entries.append(evaluation_set.entry(wav, label, FEATURE))
         frames = rng.normal(-level, 1, (N_FRAMES, N_MELS)).astype("<f4")
         (folder / entries[-1].file).write_bytes(frames.tobytes())
-    common.write_csv(folder / "y_labels.csv", [one.row for one in entries])
+    files.write_csv(folder / "y_labels.csv", [one.row for one in entries])
     return folder / "y_labels.csv"
 
 
@@ -140,7 +152,7 @@ def run_accuracy(device, dataset, folder, *more):
 
 
 def kept_scores(folder):
-    return {name: float(score) for name, score in common.read_csv(folder / "scores.csv")}
+    return {name: float(score) for name, score in files.read_csv(folder / "scores.csv")}
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -158,11 +170,11 @@ def test_accuracy_is_that_of_the_scores(dataset, tmp_path, capsys, tcp):
         results,
     )
     assert results in capsys.readouterr().out
-    header, first, *_ = common.read_csv(tmp_path / "s/metrics.csv")
+    header, first, *_ = files.read_csv(tmp_path / "s/metrics.csv")
     assert float(first[header.index("auc")]) == pytest.approx(auc)
-    rows = common.read_csv(tmp_path / "s/anomaly_score_ad01_id_01.csv")
+    rows = files.read_csv(tmp_path / "s/anomaly_score_ad01_id_01.csv")
     assert [row[0] for row in rows][-1] == "anomaly_id_01_00000004.wav"
-    assert len(common.read_json(tmp_path / "s/results.json")) == 5 * WINDOWS
+    assert len(files.read_json(tmp_path / "s/results.json")) == 5 * WINDOWS
     assert rules.figure(tmp_path / "s/results.txt", "accuracy") == pytest.approx(auc, abs=5e-4)
 
 
@@ -208,7 +220,7 @@ def test_every_lost_byte_of_the_answers_is_seen(dataset, tmp_path):
     one_window = tmp_path / "one/ad01"
     one_window.mkdir(parents=True)
     (one_window / first.file).write_bytes((dataset.parent / first.file).read_bytes()[:2560])
-    common.write_csv(one_window / "y_labels.csv", [first.row])
+    files.write_csv(one_window / "y_labels.csv", [first.row])
     expected = direct_scores(one_window / "y_labels.csv")
     whole = "m-infer-done\r\nm-results-[101.234]\r\nm-ready\r\nm-results-[101.234]\r\nm-ready\r\n"
     with FakeDevice() as device:
@@ -243,13 +255,13 @@ def test_a_broken_run_is_told_kept_and_resumed(dataset, tmp_path, capsys, fault,
     )
     assert 0 < done < 5 * WINDOWS
     table = folder / "windows.csv"
-    assert len(common.read_csv(table)) == 1 + done
+    assert len(files.read_csv(table)) == 1 + done
     table.write_text(table.read_text() + "normal_id_01_0000")  # cut short by a full disk
     with FakeDevice() as device:
         assert run_accuracy(device, dataset, folder) == 0
         assert device.windows == 5 * WINDOWS - done
     assert kept_scores(folder) == pytest.approx(direct_scores(dataset))
-    assert len(common.read_csv(table)) == 1 + 5 * WINDOWS
+    assert len(files.read_csv(table)) == 1 + 5 * WINDOWS
 
 
 def test_silence_from_the_start(dataset, tmp_path, capsys):
@@ -308,7 +320,7 @@ def test_performance(dataset, tmp_path, capsys, monkeypatch, emulated):
     assert all(line.endswith(session.NOT_A_RESULT) == emulated for line in throughput)
     assert rules.is_emulated(tmp_path / "s") == emulated
     assert rules.figure(tmp_path / "s/results.txt", "performance") == 250
-    records = common.read_json(tmp_path / "s/results.json")
+    records = files.read_json(tmp_path / "s/results.json")
     assert [record["infer"]["throughput"] for record in records] == [250] * 5
 
 
@@ -332,19 +344,19 @@ def reference(real):
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_the_emulated_board_scores_as_litert(per_channel, reference, real, m4, tmp_path, capsys):
     """Real spectrograms, their first windows: the pooled AUC is that of 03's functions."""
-    rows = common.read_csv(real / "reference/y_labels_alt.csv")[::9]  # 4 normal, 4 anomalous
+    rows = files.read_csv(real / "reference/y_labels_alt.csv")[::9]  # 4 normal, 4 anomalous
     folder = tmp_path / "datasets/ad01"
     folder.mkdir(parents=True)
-    common.write_csv(folder / "list.csv", rows)
+    files.write_csv(folder / "list.csv", rows)
     clips = []
     for name, *_ in rows:
         clips.append(np.fromfile(real / "ad01" / name, "<f4").reshape(200, 128)[:11])
         (folder / name).write_bytes(clips[-1].tobytes())
 
-    folded = reference.folded if per_channel else tflite.equalise(reference.folded)
-    content = tflite.convert(folded, test_real.INT8, reference.windows, per_channel)
+    folded = reference.folded if per_channel else fold.equalise(reference.folded)
+    content = convert.convert(folded, test_real.INT8, reference.windows, per_channel)
     codegen.write(content, tmp_path / "model")
-    expected = common.anomaly_scores(tflite.predictor(content), clips, 5)
+    expected = common.anomaly_scores(litert.predictor(content), clips, 5)
     with emulate.emulated(m4, tmp_path / "model", tmp_path / "work") as address:
         arguments = ("--port", address, "--list", folder / "list.csv", "--emulated")
         assert call(runner, "accuracy", *arguments, "--session", tmp_path / "s") == 0
@@ -382,7 +394,7 @@ def test_the_official_runner_is_handed_the_device(dataset, tmp_path, tiny, capsy
             assert call(official, tiny / "benchmark/runner", mode, *arguments, *more) == 0
         out = capsys.readouterr().out
         (folder,) = (tmp_path / mode / "sessions").iterdir()
-        assert common.read_json(folder / "session.json")["emulated"] is True
+        assert files.read_json(folder / "session.json")["emulated"] is True
         assert rules.figure(folder / "results.txt", mode) is not None
         lines = [line for line in out.splitlines() if "inf./sec" in line]
         assert lines and all(line.endswith(session.NOT_A_RESULT) for line in lines)
@@ -391,8 +403,8 @@ def test_the_official_runner_is_handed_the_device(dataset, tmp_path, tiny, capsy
             assert f"AUC = {auc:.3f}" in out
             with FakeDevice(score) as device:
                 assert run_accuracy(device, dataset, tmp_path / "ours") == 0
-            ours = common.read_json(tmp_path / "ours/results.json")
-            theirs = common.read_json(folder / "results.json")
+            ours = files.read_json(tmp_path / "ours/results.json")
+            theirs = files.read_json(folder / "results.json")
             assert [_form(record) for record in ours] == [_form(record) for record in theirs]
 
 
@@ -497,12 +509,12 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def submitted(tmp_path, finished):
     """The values of a YAML file for a rehearsal of the closed division."""
-    values = yaml.safe_load((common.HERE / "submission/example.yaml").read_text())
+    values = yaml.safe_load((common.HERE / "apps/submission/example.yaml").read_text())
     model = tmp_path / "model.tflite"
     model.write_bytes(b"a model")
     published = next(iter(description.PUBLISHED))
     record = {
-        "sha256": common.file_hash(model),
+        "sha256": files.file_hash(model),
         "source": {"model": "ad01.h5", "sha256": published},
         "conversion": {
             "dense_weights": "per_channel",
@@ -511,7 +523,7 @@ def submitted(tmp_path, finished):
         },
         "calibration": {"windows": 10_000, "clips": 100},
     }
-    common.write_json(tmp_path / "model.tflite.json", record)
+    files.write_json(tmp_path / "model.tflite.json", record)
     code = tmp_path / "code/device"
     (code / "__pycache__").mkdir(parents=True)
     (code / "empty").mkdir()
@@ -572,9 +584,9 @@ def edit_session(mode, name, old, new):
 
 
 def other_weights(values, tmp_path):
-    record = common.read_json(tmp_path / "model.tflite.json")
+    record = files.read_json(tmp_path / "model.tflite.json")
     record["source"]["sha256"] = "0" * 64
-    common.write_json(tmp_path / "model.tflite.json", record)
+    files.write_json(tmp_path / "model.tflite.json", record)
 
 
 def other_model(values, tmp_path):
@@ -689,8 +701,8 @@ def test_odd_names_are_warned_of(submitted, tmp_path, capsys):
 
 
 def test_the_published_weights_are_those_of_the_hash(real):
-    assert description.PUBLISHED[common.file_hash(real / "reference/ad01.h5")] == "ad01.h5"
-    assert common.file_hash(real / "reference/ad01_int8.tflite") in description.PUBLISHED
+    assert description.PUBLISHED[files.file_hash(real / "reference/ad01.h5")] == "ad01.h5"
+    assert files.file_hash(real / "reference/ad01_int8.tflite") in description.PUBLISHED
 
 
 def test_the_official_checker_agrees(submitted, tmp_path, tiny, capsys):

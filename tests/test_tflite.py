@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-import common
 import keras_model
-from asd import dense, quantise, tflite
+from asd import config
+from asd.tflite import chain, convert, fold, keras_chain, litert, quantise, reader
+from asd.tflite.convert import BY_SUFFIX, VARIANTS
 from common import UserError
 
 SIZE = 64
@@ -43,16 +44,16 @@ def windows():
 @pytest.fixture(scope="module")
 def contents(model, windows):
     """The flatbuffer of every variant, by kind of weights and suffix."""
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     return {
-        (per_channel, variant.suffix): tflite.convert(folded, variant, windows, per_channel)
+        (per_channel, variant.suffix): convert.convert(folded, variant, windows, per_channel)
         for per_channel in (True, False)
-        for variant in tflite.VARIANTS
+        for variant in VARIANTS
     }
 
 
-def run(chain, windows):
-    return dense.predictor(chain)(windows)
+def run(layers, windows):
+    return chain.predictor(layers)(windows)
 
 
 def assert_same(actual, expected):
@@ -60,7 +61,7 @@ def assert_same(actual, expected):
 
 
 def test_the_fold_is_the_same_function(model, windows):
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     assert not any(layer.norm for layer in folded)
     assert_same(run(folded, windows), model.predict(windows, verbose=0))
 
@@ -75,7 +76,7 @@ def test_the_reference_fold_drops_the_bias(model, windows):
             weights, bias = layer.get_weights()
             layer.set_weights([weights, 0 * bias])
     expected = unbiased.predict(windows, verbose=0)
-    folded = tflite.fold_batch_norm(model, reference=True)
+    folded = fold.fold_batch_norm(model, reference=True)
     assert_same(run(folded, windows), expected)
     assert np.abs(expected - model.predict(windows, verbose=0)).max() > 0.1
 
@@ -93,7 +94,7 @@ def test_the_fold_knows_norms_without_scale_or_centre(windows):
         ]
     )
     expected = model.predict(windows, verbose=0)
-    assert_same(run(tflite.fold_batch_norm(model), windows), expected)
+    assert_same(run(fold.fold_batch_norm(model), windows), expected)
 
 
 def test_other_layers_are_refused_by_name():
@@ -110,12 +111,12 @@ def test_other_layers_are_refused_by_name():
     ):
         model = Sequential([layers.Input((SIZE,)), *wrong, layers.Dense(SIZE)])
         with pytest.raises(UserError, match="layer odd"):
-            tflite.fold_batch_norm(model)
+            fold.fold_batch_norm(model)
 
 
 def test_equalisation_is_the_same_function_with_like_ranges(model, windows):
-    folded = tflite.fold_batch_norm(model)
-    equal = tflite.equalise(folded)
+    folded = fold.fold_batch_norm(model)
+    equal = fold.equalise(folded)
     assert_same(run(equal, windows), run(folded, windows))
     before = [np.abs(layer.weights).max(axis=0) for layer in folded[:-1]]
     after = [np.abs(layer.weights).max(axis=0) for layer in equal[:-1]]
@@ -126,22 +127,22 @@ def test_equalisation_is_the_same_function_with_like_ranges(model, windows):
 
 
 def test_equalisation_leaves_dead_channels_alone(model, windows):
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     folded[0].weights[:, 2] = 0
-    assert_same(run(tflite.equalise(folded), windows), run(folded, windows))
+    assert_same(run(fold.equalise(folded), windows), run(folded, windows))
 
 
 def test_the_variants_are_the_references():
-    assert [variant.suffix for variant in tflite.VARIANTS] == [
+    assert [variant.suffix for variant in VARIANTS] == [
         "", "_quant", "_quant_fullint", "_quant_fullint_micro", "_quant_fullint_micro_intio",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_every_variant_is_what_it_says(contents, per_channel):
-    for variant in tflite.VARIANTS:
+    for variant in VARIANTS:
         content = contents[per_channel, variant.suffix]
-        facts = tflite.describe(content)
+        facts = reader.describe(content)
         (source,), (target,) = facts["inputs"], facts["outputs"]
         assert facts["bytes"] == len(content)
         assert source["shape"] == target["shape"] == [1, SIZE]
@@ -153,7 +154,7 @@ def test_every_variant_is_what_it_says(contents, per_channel):
         casts = {("QUANTIZE", 1), ("DEQUANTIZE", 1)} if cast else set()
         assert operators == {("FULLY_CONNECTED", 4)} | casts
         assert facts["weights"]["per_channel"] == (variant.quantised and per_channel)
-    sizes = {suffix: len(contents[per_channel, suffix]) for suffix in tflite.BY_SUFFIX}
+    sizes = {suffix: len(contents[per_channel, suffix]) for suffix in BY_SUFFIX}
     assert sizes["_quant"] < sizes[""]
 
 
@@ -161,8 +162,8 @@ def test_every_variant_is_what_it_says(contents, per_channel):
 def test_every_variant_is_close_to_the_model(contents, model, windows, per_channel):
     expected = model.predict(windows, verbose=0)
     spread = expected.std()
-    for variant in tflite.VARIANTS:
-        actual = tflite.predictor(contents[per_channel, variant.suffix])(windows)
+    for variant in VARIANTS:
+        actual = litert.predictor(contents[per_channel, variant.suffix])(windows)
         assert actual.dtype == np.float32
         error = np.abs(actual - expected).mean() / spread
         assert error < (0.04 if variant.quantised else 1e-5), variant
@@ -208,16 +209,16 @@ def by_tensorflow(folded, variant, windows, per_channel):
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize("variant", tflite.VARIANTS, ids=lambda variant: variant.suffix or "float")
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.suffix or "float")
 def test_the_files_are_tensorflows(model, windows, variant, per_channel):
     """Scales, zero points, integers and operators, but for the last digit of a rounding.
 
     And but for the correction of biases, which TensorFlow's converter does not have.
     """
-    folded = tflite.fold_batch_norm(model)
-    ours = tflite.convert(folded, variant, windows, per_channel, correct_bias=False)
+    folded = fold.fold_batch_norm(model)
+    ours = convert.convert(folded, variant, windows, per_channel, correct_bias=False)
     theirs = by_tensorflow(folded, variant, windows, per_channel)
-    assert tflite.describe(ours)["operators"] == tflite.describe(theirs)["operators"]
+    assert reader.describe(ours)["operators"] == reader.describe(theirs)["operators"]
     for our, their in zip(constants(ours), constants(theirs), strict=True):
         assert our[0] == their[0]
         np.testing.assert_allclose(our[1], their[1], rtol=1e-6)
@@ -231,9 +232,9 @@ def test_the_files_are_tensorflows(model, windows, variant, per_channel):
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_corrected_biases_keep_the_mean(model, windows, per_channel):
     """What rounding weights adds in the mean is taken off; nothing but biases changes."""
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     files = [
-        tflite.convert(folded, "_quant_fullint_micro_intio", windows, per_channel, correct)
+        convert.convert(folded, "_quant_fullint_micro_intio", windows, per_channel, correct)
         for correct in (False, True)
     ]
     for plain, corrected in zip(*map(constants, files), strict=True):
@@ -241,7 +242,7 @@ def test_corrected_biases_keep_the_mean(model, windows, per_channel):
         if plain[0] != 2:  # int32
             np.testing.assert_array_equal(plain[3], corrected[3])
     expected = run(folded, windows).mean(axis=0)
-    off = [np.abs(tflite.predictor(file)(windows).mean(axis=0) - expected) for file in files]
+    off = [np.abs(litert.predictor(file)(windows).mean(axis=0) - expected) for file in files]
     assert off[1].mean() < 0.5 * off[0].mean()
 
 
@@ -260,23 +261,23 @@ def test_constants_are_aligned(contents):
 def test_layers_of_zeros_and_of_large_biases(windows):
     """Channels without weights, outputs without a range, biases that would not fit 32 bits."""
     rng = np.random.default_rng(0)
-    first = dense.Dense(0.01 * rng.standard_normal((SIZE, 6)), np.full(6, 5.0), relu=True)
+    first = chain.Dense(0.01 * rng.standard_normal((SIZE, 6)), np.full(6, 5.0), relu=True)
     first.weights[:, 0] = 0  # a constant
     first.weights[:, 1], first.bias[1] = 0, -3  # always off
     first.weights[:, 2] *= 1e-12  # nearly a constant
-    second = dense.Dense(0.1 * rng.standard_normal((6, SIZE)), np.zeros(SIZE))
+    second = chain.Dense(0.1 * rng.standard_normal((6, SIZE)), np.zeros(SIZE))
     second.weights[:, 3] = 0  # nothing at all
     expected = run([first, second], windows)
     for per_channel in (True, False):
-        content = tflite.convert(
+        content = convert.convert(
             [first, second], "_quant_fullint_micro_intio", windows, per_channel
         )
-        actual = tflite.predictor(content)(windows)
+        actual = litert.predictor(content)(windows)
         assert np.abs(actual - expected).max() < 0.03 * np.ptp(expected)
-    dead = dense.Dense(np.zeros((SIZE, 4)), np.zeros(4), relu=True)
-    off = [dead, dense.Dense(np.zeros((4, SIZE)), np.zeros(SIZE))]
-    content = tflite.convert(off, "_quant_fullint", windows)
-    np.testing.assert_array_equal(tflite.predictor(content)(windows), 0)
+    dead = chain.Dense(np.zeros((SIZE, 4)), np.zeros(4), relu=True)
+    off = [dead, chain.Dense(np.zeros((4, SIZE)), np.zeros(SIZE))]
+    content = convert.convert(off, "_quant_fullint", windows)
+    np.testing.assert_array_equal(litert.predictor(content)(windows), 0)
 
 
 def test_scales_hold_zero_and_the_range():
@@ -290,21 +291,21 @@ def test_scales_hold_zero_and_the_range():
 
 def test_each_channel_has_its_own_scale(model, windows):
     """With channels of very different range only per-channel weights keep the small ones."""
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     factor = np.where(np.arange(SIZE) == 0, 1e-3, 1.0)
     folded[-1].weights *= factor
     folded[-1].bias *= factor
     expected = run(folded, windows)[:, 0]
     errors = []
     for per_channel in (True, False):
-        content = tflite.convert(folded, "_quant", None, per_channel)
-        errors.append(np.abs(tflite.predictor(content)(windows)[:, 0] - expected).mean())
+        content = convert.convert(folded, "_quant", None, per_channel)
+        errors.append(np.abs(litert.predictor(content)(windows)[:, 0] - expected).mean())
     assert errors[1] > 5 * errors[0]
 
 
 def test_int8_input_is_quantised_by_the_rule(contents, windows):
     content = contents[True, "_quant_fullint_micro_intio"]
-    facts = tflite.describe(content)
+    facts = reader.describe(content)
     source, target = facts["inputs"][0], facts["outputs"][0]
     from ai_edge_litert.interpreter import Interpreter
 
@@ -316,61 +317,61 @@ def test_int8_input_is_quantised_by_the_rule(contents, windows):
     interpreter.invoke()
     raw = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     expected = (raw.astype(np.float64) - target["zero_point"]) * target["scale"]
-    np.testing.assert_allclose(tflite.predictor(content)(windows[:1]), expected, rtol=1e-5)
+    np.testing.assert_allclose(litert.predictor(content)(windows[:1]), expected, rtol=1e-5)
     extreme = np.full((1, SIZE), 1e6, np.float32)
-    assert np.isfinite(tflite.predictor(content)(extreme)).all()
+    assert np.isfinite(litert.predictor(content)(extreme)).all()
 
 
 def test_a_window_s_result_does_not_depend_on_its_company(contents, windows):
-    for suffix in tflite.BY_SUFFIX:
-        predict = tflite.predictor(contents[True, suffix])
+    for suffix in BY_SUFFIX:
+        predict = litert.predictor(contents[True, suffix])
         together = predict(windows[:50])
         alone = np.concatenate([predict(windows[i : i + 1]) for i in range(50)])
         np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-4)
 
 
 def test_conversion_is_repeatable(contents, model, windows):
-    folded = tflite.fold_batch_norm(model)
-    again = tflite.convert(folded, "_quant_fullint_micro_intio", windows)
+    folded = fold.fold_batch_norm(model)
+    again = convert.convert(folded, "_quant_fullint_micro_intio", windows)
     assert again == contents[True, "_quant_fullint_micro_intio"]
 
 
 def test_calibration_needs_windows_of_the_right_shape(model):
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     for wrong in (None, np.zeros((5, SIZE + 1)), np.zeros((0, SIZE)), np.zeros(SIZE)):
         with pytest.raises(ValueError, match="calibration needs windows"):
-            tflite.convert(folded, "_quant_fullint", wrong)
+            convert.convert(folded, "_quant_fullint", wrong)
 
 
 @pytest.mark.parametrize(("n", "count"), [(10780, 10000), (1372000, 10000), (100, 100), (7, 50)])
 def test_calibration_windows_are_spread(n, count):
-    chosen = tflite.spread_windows(n, count, seed=0)
+    chosen = convert.spread_windows(n, count, seed=0)
     count = min(n, count)
     assert len(chosen) == len(set(chosen)) == count
     assert np.all(np.diff(chosen) > 0)
     assert chosen[0] >= 0
     assert chosen[-1] < n
     assert np.abs(chosen - np.arange(count) * n / count).max() <= n / count + 1
-    np.testing.assert_array_equal(chosen, tflite.spread_windows(n, count, seed=0))
+    np.testing.assert_array_equal(chosen, convert.spread_windows(n, count, seed=0))
     if n > count:
-        assert not np.array_equal(chosen, tflite.spread_windows(n, count, seed=1))
+        assert not np.array_equal(chosen, convert.spread_windows(n, count, seed=1))
 
 
 def test_calibration_windows_are_numbers(model, windows):
-    folded = tflite.fold_batch_norm(model)
+    folded = fold.fold_batch_norm(model)
     with pytest.raises(ValueError, match="not numbers"):
-        tflite.convert(folded, "_quant_fullint", windows * np.nan)
+        convert.convert(folded, "_quant_fullint", windows * np.nan)
 
 
 def test_an_unfolded_model_is_refused(model):
     with pytest.raises(UserError, match="fold_batch_norm comes first"):
-        tflite.equalise(dense.of_model(model))
+        fold.equalise(keras_chain.of_model(model))
     with pytest.raises(UserError, match="fold_batch_norm comes first"):
-        tflite.convert(dense.of_model(model), "")
+        convert.convert(keras_chain.of_model(model), "")
 
 
 def test_a_predictor_takes_any_float_and_refuses_other_widths(contents, windows):
-    predict = tflite.predictor(contents[True, ""])
+    predict = litert.predictor(contents[True, ""])
     with pytest.raises(ValueError, match=f"shape .n, {SIZE}. are needed"):
         predict(windows[:, :-1])
     np.testing.assert_array_equal(predict(windows.astype(np.float64)), predict(windows))
@@ -379,17 +380,17 @@ def test_a_predictor_takes_any_float_and_refuses_other_widths(contents, windows)
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "bad.tflite").write_bytes(b"not a model" * 100)
     with pytest.raises(UserError, match=r"bad\.tflite: not a readable TFLite model"):
-        tflite.predictor(tmp_path / "bad.tflite")
+        litert.predictor(tmp_path / "bad.tflite")
 
 
 def test_prepare_equalises_only_per_tensor(model):
     import msgspec
 
-    base = common.load_config().convert
-    folded = tflite.fold_batch_norm(model)
+    base = config.load_config().convert
+    folded = fold.fold_batch_norm(model)
 
     def same_weights(**changes):
-        prepared = tflite.prepare(model, msgspec.structs.replace(base, **changes))
+        prepared = fold.prepare(model, msgspec.structs.replace(base, **changes))
         pairs = zip(prepared, folded, strict=True)
         return all(
             np.array_equal(a.weights, b.weights) and np.array_equal(a.bias, b.bias)

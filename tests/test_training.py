@@ -6,11 +6,13 @@ import os
 import msgspec
 import numpy as np
 import pytest
-from conftest import arguments, write_clip, write_config
+from conftest import UNITS, frames_of, write_clip, write_config
 
 import common
 import keras_model
-from asd import dense_training, frames, training
+from asd import config, dense_training, machine_code, training
+from asd.features import windows as windows_module
+from asd.features.windows import Windows
 from common import UserError
 
 
@@ -20,16 +22,19 @@ def tensorflow():
 
 
 def prepared(data, feature=None, **fit):
-    cfg = common.load_config(write_config(data, fit=fit, feature=feature or {}))
-    args = arguments()
-    (clip_set,) = frames.survey(cfg, args, ["ToyTest"], "train")
-    store = frames.load(cfg, args, clip_set)
+    """Settings, windows, and a model of random weights."""
+    cfg = config.load_config(write_config(data, fit=fit, feature=feature or {}))
     keras_model.start_tensorflow(cfg.seed)
-    return cfg, store, keras_model.build(cfg.feature.vector_size)
+    windows = Windows(frames_of(data), cfg.feature.frames, cfg.fit.validation_split)
+    return cfg, windows, keras_model.build(cfg.feature.vector_size, UNITS)
+
+
+def fit(cfg, windows, model):
+    return training.fit(model, windows, cfg.fit, cfg.seed)
 
 
 def test_the_model_is_the_references():
-    model = keras_model.build(640)
+    model = keras_model.build(640, UNITS)
     assert model.count_params() == 269_992
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds == ["InputLayer"] + ["Dense", "BatchNormalization", "Activation"] * 9 + ["Dense"]
@@ -47,12 +52,11 @@ def test_training_is_keras_fit(data):
     """
     import keras
 
-    cfg, store, model = prepared(data, shuffle=False, epochs=3)
+    cfg, examples, model = prepared(data, shuffle=False, epochs=2)
     initial = model.get_weights()
-    n_train = training.split_clips(len(store), cfg.fit.validation_split)
-    assert n_train == 10
-    windows, held_out = (np.concatenate([common.vectors(store[i], 5) for i in clips])
-                         for clips in (range(n_train), range(n_train, len(store))))  # fmt: skip
+    assert len(examples.train) == 10
+    windows, held_out = (np.concatenate([common.vectors(examples.store[i], 5) for i in clips])
+                         for clips in (examples.train, examples.validation))  # fmt: skip
 
     def keras_fit(scale):
         same = keras.models.clone_model(model)
@@ -60,12 +64,12 @@ def test_training_is_keras_fit(data):
         same.compile(optimizer="adam", loss="mean_squared_error")
         scaled = windows * np.float32(scale)
         history = same.fit(
-            scaled, scaled, batch_size=64, epochs=3, shuffle=False, verbose=0,
+            scaled, scaled, batch_size=64, epochs=2, shuffle=False, verbose=0,
             validation_data=(held_out, held_out),
         ).history  # fmt: skip
         return np.array([history["loss"], history["val_loss"]])
 
-    history = np.array(training.fit(model, store, cfg))[:, 1:].T  # (2, n_epochs)
+    history = np.array(fit(cfg, examples, model))[:, 1:].T  # (2, n_epochs)
     expected = keras_fit(1)
     others = [keras_fit(1 + bits * 2.0**-23) for bits in (1, -1, 2)]
     spread = np.max([abs(other - expected) for other in others], axis=0)
@@ -78,13 +82,11 @@ def chains():
     from keras import Input, Sequential, layers
 
     relu, norm = layers.ReLU, layers.BatchNormalization
-    yield "reference", keras_model.build(640)
-    yield "no norm", Sequential([
-        Input((640,)), layers.Dense(24, activation="relu"), layers.Dense(7), layers.Dense(640),
-    ])  # fmt: skip
-    yield "mixed", Sequential([
-        Input((640,)), layers.Dense(24), norm(epsilon=0.1, momentum=0.5), layers.Dense(9), relu(),
-        layers.Dense(33), norm(), relu(), layers.Dense(640),
+    yield "reference", keras_model.build(640, UNITS)
+    yield "one layer", Sequential([Input((640,)), layers.Dense(640)])
+    yield "other constants", Sequential([
+        Input((640,)), layers.Dense(24), norm(epsilon=0.1, momentum=0.5), relu(),
+        layers.Dense(9), norm(), relu(), layers.Dense(33), norm(), relu(), layers.Dense(640),
     ])  # fmt: skip
 
 
@@ -95,9 +97,20 @@ def has_gradient(model):
         yield from [True, after != "BatchNormalization"] if kind == "Dense" else [True] * 4
 
 
+def gradients_of(trainer):
+    """The gradients of the last batch in Keras' order, flat."""
+    state, values = trainer._state, []
+    of_units = dense_training.units.py_func(state.gradients[0], state)
+    for i, (n_in, n_out, start) in enumerate(state.layers):
+        last = i == len(state.layers) - 1
+        values += [state.gradients[0, start : start + n_in * n_out]]
+        values += [of_units[i, k, :n_out] for k in range(1 if last else 3)]
+    return np.concatenate(values)
+
+
 @pytest.mark.parametrize(("n_parts", "n_windows"), [(1, 64), (2, 64), (2, 61), (3, 90), (4, 69)])
-@pytest.mark.parametrize("form", ["reference", "no norm", "mixed"])
-def test_steps_are_kerass(monkeypatch, form, n_parts, n_windows):
+@pytest.mark.parametrize("form", ["reference", "one layer", "other constants"])
+def test_steps_are_those_of_keras(monkeypatch, form, n_parts, n_windows):
     """Loss, gradients, moving statistics and parameters after batches of 64; then the measure.
 
     The last of 4 parts of 5 windows, the rest of 69, is empty.
@@ -128,11 +141,9 @@ def test_steps_are_kerass(monkeypatch, form, n_parts, n_windows):
         optimizer.apply_gradients(zip(gradients, theirs.trainable_variables, strict=True))
         total += len(batch) * float(loss)
 
-    assert trainer.train(frames, starts) == pytest.approx(total, rel=1e-5)
+    assert trainer.run(True, frames, starts) == pytest.approx(total, rel=1e-5)
     expected = np.concatenate([np.ravel(g) for g in gradients])
-    np.testing.assert_allclose(
-        trainer._state.gradients[0], expected, atol=5e-4 * np.abs(expected).max()
-    )
+    np.testing.assert_allclose(gradients_of(trainer), expected, atol=5e-4 * np.abs(expected).max())
     for our, their, array, followed in zip(
         ours.weights, theirs.weights, arrays, has_gradient(ours), strict=True
     ):
@@ -142,12 +153,12 @@ def test_steps_are_kerass(monkeypatch, form, n_parts, n_windows):
         else:
             np.testing.assert_array_equal(our, array.astype(np.float32))
     expected = n_windows * float(squares(windows, ours(windows, training=False)))
-    assert trainer.measure(frames, starts) == pytest.approx(expected, rel=1e-5)
+    assert trainer.run(False, frames, starts) == pytest.approx(expected, rel=1e-5)
 
 
 def test_where_nothing_can_be_kept_code_is_compiled_still():
     """As in a read-only container: Numba finds no place for a function without a file."""
-    assert dense_training.compiled(eval("lambda x: x + 1"))(1) == 2
+    assert machine_code.compiled(eval("lambda x: x + 1"))(1) == 2
 
 
 def others():
@@ -167,12 +178,12 @@ def others():
     yield "relu output", Sequential([Input((640,)), layers.Dense(640, activation="relu")])
 
 
-def test_other_models_are_kerass_to_train(data):
+def test_other_models_are_trained_by_keras(data):
     for name, model in others():
         assert not dense_training.suits(model), name
-        cfg, store, _ = prepared(data, epochs=2)
-        history = training.fit(model, store, cfg)
-        assert 0 < history[1][1] < history[0][1], name
+        cfg, windows, _ = prepared(data, epochs=2)
+        history = fit(cfg, windows, model)
+        assert 0 < history[1].loss < history[0].loss, name
 
 
 def test_a_regulariser_counts(data):
@@ -181,38 +192,38 @@ def test_a_regulariser_counts(data):
     for strength in (0.0, 100.0):
         from keras import Input, Sequential, layers, regularizers
 
-        cfg, store, _ = prepared(data, epochs=6)
+        cfg, windows, _ = prepared(data, epochs=6)
         pulled = layers.Dense(8, kernel_regularizer=regularizers.L2(strength))
-        training.fit(Sequential([Input((640,)), pulled, layers.Dense(640)]), store, cfg)
+        fit(cfg, windows, Sequential([Input((640,)), pulled, layers.Dense(640)]))
         sizes.append(float(np.square(pulled.get_weights()[0]).sum()))
     assert sizes[1] < 0.5 * sizes[0]
 
 
 @pytest.mark.parametrize("names", [("sgd", "mae"), ("rmsprop", "mse"), ("adam", "log_cosh")])
-def test_other_optimisers_and_losses_are_kerass(data, names):
+def test_other_optimisers_and_losses_are_left_to_keras(data, names):
     import keras
 
-    cfg, store, model = prepared(
+    cfg, examples, model = prepared(
         data, shuffle=False, epochs=2, validation_split=0.0,
         compile={"optimizer": names[0], "loss": names[1]},
     )  # fmt: skip
     same = keras.models.clone_model(model)
     same.set_weights(model.get_weights())
     same.compile(optimizer=names[0], loss=names[1])
-    windows = np.concatenate([common.vectors(frames, 5) for frames in store])
+    windows = np.concatenate([common.vectors(frames, 5) for frames in examples.store])
     expected = same.fit(windows, windows, batch_size=64, epochs=2, shuffle=False, verbose=0)
-    history = training.fit(model, store, cfg)
-    np.testing.assert_allclose([row[1] for row in history], expected.history["loss"], rtol=0.003)
+    history = fit(cfg, examples, model)
+    np.testing.assert_allclose([row.loss for row in history], expected.history["loss"], rtol=0.003)
 
 
 def test_the_same_seed_gives_the_same_weights(data):
     results = []
     for seed in (0, 0, 1):
-        cfg, store, _ = prepared(data, epochs=2)
+        cfg, windows, _ = prepared(data, epochs=2)
         cfg = msgspec.structs.replace(cfg, seed=seed)
         keras_model.start_tensorflow(seed)
-        model = keras_model.build(cfg.feature.vector_size)
-        training.fit(model, store, cfg)
+        model = keras_model.build(cfg.feature.vector_size, UNITS)
+        fit(cfg, windows, model)
         results.append(model.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(results[0], results[1], strict=True))
     assert not np.array_equal(results[0][0], results[2][0])
@@ -221,15 +232,15 @@ def test_the_same_seed_gives_the_same_weights(data):
 @pytest.mark.parametrize("frames_per_block", [10**6, 90, 30])
 def test_every_window_is_visited_once(data, monkeypatch, frames_per_block):
     """Whatever the blocks: whole batches but for the last, an order of its own for each seed."""
-    monkeypatch.setattr(training, "FRAMES_PER_BLOCK", frames_per_block)
+    monkeypatch.setattr(windows_module, "FRAMES_PER_BLOCK", frames_per_block)
     write_clip(data / "dev_data/ToyTest/train/normal_id_01_00000099.wav", 99, n_samples=40000)
-    _, store, _ = prepared(data, feature={"central_frames": None})
+    _, examples, _ = prepared(data, feature={"central_frames": None})
     clips = np.array([9, 2, 5, 3, 12, 6, 0])
-    expected = np.concatenate([common.vectors(store[i], 5) for i in clips])
+    expected = np.concatenate([common.vectors(examples.store[i], 5) for i in clips])
 
     def visited(seed):
         rng = None if seed is None else np.random.default_rng(seed)
-        parts = list(training.blocks(store, clips, 5, 64, rng))
+        parts = list(examples.blocks(clips, 64, rng))
         assert all(len(starts) % 64 == 0 for _, starts in parts[:-1])
         assert len(parts) == 1 if frames_per_block == 10**6 else len(parts) > 2
         return np.concatenate([common.vectors(f, 5)[starts] for f, starts in parts])
@@ -247,49 +258,54 @@ def test_every_window_is_visited_once(data, monkeypatch, frames_per_block):
     ("clips", "share", "trained"), [(7000, 0.1, 6300), (55, 0.1, 49), (10, 0.0, 10), (1, 0.5, 1)]
 )
 def test_the_last_clips_validate(clips, share, trained):
-    assert training.split_clips(clips, share) == trained
+    windows = Windows(range(clips), 5, share)
+    assert windows.train.tolist() == list(range(trained))
+    assert windows.validation.tolist() == list(range(trained, clips))
 
 
 def test_without_validation_there_is_no_validation_loss(data):
-    cfg, store, model = prepared(data, epochs=1, validation_split=0.0)
-    ((_, loss, val_loss),) = training.fit(model, store, cfg)
+    ((_, loss, val_loss),) = fit(*prepared(data, epochs=1, validation_split=0.0))
     assert loss > 0
     assert val_loss is None
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data):
-    cfg, store, model = prepared(data, epochs=3)
-    poisoned = np.fromfile(store.path, np.float32)
+    cfg, windows, model = prepared(data, epochs=3)
+    poisoned = np.fromfile(windows.store.path, np.float32)
     poisoned[300] = np.nan
-    poisoned.tofile(store.path)
+    poisoned.tofile(windows.store.path)
     with pytest.raises(UserError, match="training loss of epoch 1 is nan"):
-        training.fit(model, store, cfg)
+        fit(cfg, windows, model)
 
 
 @pytest.mark.parametrize("key", ["optimizer", "loss"])
 def test_a_name_that_keras_does_not_know(data, key):
     names = {"optimizer": "adam", "loss": "mean_squared_error"} | {key: "nonsense"}
-    cfg, store, model = prepared(data, compile=names)
+    arguments = prepared(data, compile=names)
     with pytest.raises(UserError, match=r"fit\.compile.*nonsense"):
-        training.fit(model, store, cfg)
+        fit(*arguments)
 
 
 MEMORY_PROBE = """
 import re, sys
 from pathlib import Path
 import numpy as np
-import common, keras_model
-from asd import frames, training
+import keras_model
+from asd import config, training
+from asd.features.windows import Windows
+from asd.store import Store
 
 def resident(field):  # MB; not getrusage, whose peak is inherited from the parent process
     return int(re.search(field + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
 
 keras_model.start_tensorflow(0)
 idle = resident("VmRSS")
-n_clips, cfg = 1500, common.load_config(sys.argv[1])
+n_clips, cfg = 1500, config.load_config(sys.argv[1])
 offsets = 200 * np.arange(n_clips + 1)
-store = frames.FrameStore((None,) * n_clips, Path(sys.argv[2]), 128, offsets, 0)
-training.fit(keras_model.build(640), store, cfg)
+store = Store((None,) * n_clips, Path(sys.argv[2]), 128, offsets, 0)
+windows = Windows(store, 5, cfg.fit.validation_split)
+model = keras_model.build(640, (128,) * 4 + (8,) + (128,) * 4)
+training.fit(model, windows, cfg.fit, cfg.seed)
 print(resident("VmHWM") - idle)
 """
 

@@ -1,6 +1,6 @@
 """Time one way of training, in a process of its own.
 
-    python -m benchmarks.epochs {published,ours,sgemm} CONFIG SEED
+    python -m apps.benchmarks.epochs {published,ours,sgemm} CONFIG SEED
 
 Reads the frame store of CONFIG. Prints the seconds of each epoch but the first, which compiles;
 for sgemm those of the bare matrix products of an epoch, the machine's limit for these layers.
@@ -16,15 +16,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import common
 import keras_model
-from benchmarks import published
-from benchmarks.place import load_store
+from apps.benchmarks import published
+from apps.benchmarks.workspace import hidden_units, load_store
+from asd import training
+from asd.config import Config, load_config
+from asd.features.windows import Windows
 
 SGEMM_CALLS = 50
 
 
-def of_published(cfg: common.Config, seed: int) -> list[float]:
+def of_published(cfg: Config, seed: int) -> list[float]:
     """When each epoch of Keras' fit on the whole matrix ended."""
     import keras
 
@@ -38,13 +40,12 @@ def of_published(cfg: common.Config, seed: int) -> list[float]:
     return ends
 
 
-def of_ours(cfg: common.Config, seed: int) -> list[float]:
+def of_ours(cfg: Config, seed: int) -> list[float]:
     """When each epoch of ours ended."""
-    from asd import training
-
     keras_model.start_tensorflow(seed)
-    model = keras_model.build(cfg.feature.vector_size)
-    rows = training.epochs(model, load_store(cfg, "train"), cfg)
+    model = keras_model.build(cfg.feature.vector_size, hidden_units(cfg))
+    windows = Windows(load_store(cfg, "train"), cfg.feature.frames, cfg.fit.validation_split)
+    rows = training.epochs(model, windows, cfg.fit, cfg.seed)
     return [time.perf_counter() for _ in rows]
 
 
@@ -70,10 +71,9 @@ def sgemm_seconds(batch: int, widths: Sequence[int], training: bool) -> float:
     return seconds
 
 
-def of_sgemm(cfg: common.Config, _: int) -> list[float]:
+def of_sgemm(cfg: Config, _: int) -> list[float]:
     """0, and the seconds of an epoch's products."""
-    units = (*keras_model.ENCODER_UNITS, keras_model.BOTTLENECK_UNITS, *keras_model.DECODER_UNITS)
-    widths = (cfg.feature.vector_size, *units, cfg.feature.vector_size)
+    widths = (cfg.feature.vector_size, *hidden_units(cfg), cfg.feature.vector_size)
     n_windows = int(load_store(cfg, "train").n_windows(cfg.feature.frames).sum())
     batches = n_windows / cfg.fit.batch_size
     share = cfg.fit.validation_split
@@ -87,5 +87,5 @@ WAYS = {"published": of_published, "ours": of_ours, "sgemm": of_sgemm}
 
 if __name__ == "__main__":
     way, config, random_seed = sys.argv[1:]
-    moments = WAYS[way](common.load_config(config), int(random_seed))
+    moments = WAYS[way](load_config(config), int(random_seed))
     print("seconds", *np.diff(moments))

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import common
+from asd import files
+from asd.evaluation import plots
 from common import UserError
 
 POLL_SECONDS = 0.05  # between looks at a process' peak memory
@@ -134,8 +136,6 @@ HEADER = ("what", "unit", "published", "published_low", "published_high", "ours"
 
 def write(out: Path, rows: Sequence[Row]) -> None:
     """host.csv and host.png."""
-    from asd import plots
-
     table = []
     for row in rows:
         cells: list[Any] = [row.what, row.unit]
@@ -143,7 +143,23 @@ def write(out: Path, rows: Sequence[Row]) -> None:
             cells += [f(values) for f in (statistics.median, min, max)] if values else [""] * 3
         plain = ["" if value is None else value for value in (row.ratio, row.least)]
         table.append([*cells, *plain, row.note])
-    common.write_csv(out / "host.csv", [HEADER, *table])
+    files.write_csv(out / "host.csv", [HEADER, *table])
     bars = [row for row in rows if row.least is not None and row.ratio is not None]
     if bars:
-        plots.ratios(out / "host.png", [(row.what, row.ratio, row.least) for row in bars])
+        draw(out / "host.png", [(row.what, row.ratio, row.least) for row in bars])
+
+
+def draw(path: Path, bars: list[tuple[str, float, float]]) -> None:
+    """Bars of name, ratio and the ratio that is asked for, on a logarithmic scale."""
+    names, values, least = zip(*bars[::-1], strict=True)
+    with plots.figure(path, height=1.2 + 0.5 * len(bars)) as (axes,):
+        axes.barh(names, values, color=plots.NORMAL_COLOUR, height=0.6)
+        places = range(len(bars))
+        low, high = ([place + side for place in places] for side in (-0.4, 0.4))
+        axes.vlines(least, low, high, color=plots.ANOMALY_COLOUR, linewidth=2, label="asked for")
+        for place, value in zip(places, values, strict=True):
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            beyond = 1.08 * max(value, least[place])
+            axes.text(beyond, place, f"{value:.1f} x", va="center", bbox=behind)
+        axes.set(xscale="log", xlim=(1, 3 * max(*values, *least)), xlabel="times the published way")
+        axes.legend(loc="upper right")

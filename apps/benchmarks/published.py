@@ -1,6 +1,6 @@
 """The published way of working, written plainly: what the benchmark compares with.
 
-    python -m benchmarks.published {train,test,convert,tflite} DATA WORK EPOCHS
+    python -m apps.benchmarks.published {train,test,convert,tflite} DATA WORK EPOCHS
 
 It does what the published scripts of MLPerf Tiny do, in their order and with their libraries, on
 today's TensorFlow: librosa on whole clips, all frames; one float64 matrix of all vectors; Keras'
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+UNITS = (128, 128, 128, 128, 8, 128, 128, 128, 128)
 N_FFT, HOP, N_MELS, FRAMES, POWER = 1024, 512, 128, 5, 2.0
 FIRST, END = 50, 250  # frames kept
 CALIBRATED = ("_quant_fullint", "_quant_fullint_micro", "_quant_fullint_micro_intio")
@@ -55,7 +56,7 @@ def fit(matrix: np.ndarray, epochs: int, callbacks: Iterable[Any] = ()) -> Any:
     """A trained Keras model and its history."""
     import keras_model
 
-    model = keras_model.build(matrix.shape[1])
+    model = keras_model.build(matrix.shape[1], UNITS)
     model.compile(optimizer="adam", loss="mean_squared_error")
     history = model.fit(
         matrix, matrix, epochs=epochs, batch_size=512, shuffle=True, validation_split=0.1,
@@ -74,10 +75,10 @@ def folded(model: Any) -> Any:
     """The model without its batch normalisation. (Rightly folded, which takes as long.)"""
     from keras import Input, Model, layers
 
-    from asd import tflite
+    from asd.tflite import fold
 
     inputs = x = Input(model.input_shape[1:])
-    chain = tflite.fold_batch_norm(model)
+    chain = fold.fold_batch_norm(model)
     for layer in chain:
         x = layers.Dense(len(layer.bias), activation="relu" if layer.relu else None)(x)
     without = Model(inputs, x)

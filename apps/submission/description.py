@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import common
-from common import Name, Section, UserError
-from submission.rules import REHEARSAL
+from apps.submission.rules import REHEARSAL
+from asd import files, sections
+from asd.sections import Name, Section
+from common import UserError
 
 # SHA-256 of the benchmark's trained_models: the closed division's weights, and the int8 file.
 PUBLISHED = {
@@ -71,7 +72,7 @@ def load(path: Path) -> Submission:
     ------
     UserError : it is missing, not YAML, or a key is unknown, missing or ill-typed.
     """
-    return common.as_section(Submission, path, common.read_yaml(path))
+    return sections.as_section(Submission, path, sections.read_yaml(path))
 
 
 def quantisation(submission: Submission) -> dict[str, Any]:
@@ -86,13 +87,13 @@ def quantisation(submission: Submission) -> dict[str, Any]:
     record_path = path.with_name(f"{path.name}.json")
     if not path.is_file():
         raise UserError(f"{path}: no such TFLite file")
-    sha256 = common.file_hash(path)
+    sha256 = files.file_hash(path)
     if sha256 in PUBLISHED:
         return {"model": path.name, "sha256": sha256, "source": {"model": PUBLISHED[sha256]}}
     if not record_path.is_file():
         raise UserError(f"{record_path}: missing; 02_convert.py writes it beside the TFLite file")
-    record = common.read_json(record_path)
-    recorded, source = common.read_keys(record_path, "sha256", "source.sha256")
+    record = files.read_json(record_path)
+    recorded, source = files.read_keys(record_path, "sha256", "source.sha256")
     if recorded != sha256:
         raise UserError(f"{record_path}: is of another TFLite file; run 02_convert.py again")
     if submission.division == "closed" and source not in PUBLISHED:

@@ -1,9 +1,9 @@
 """Start an emulated device: the generated model and the benchmark's serial protocol in QEMU.
 
-    python -m submission.emulate MODEL_C_FOLDER [--board mps2-an386] [--tcp PORT] [--energy]
+    python -m apps.submission.emulate MODEL_C_FOLDER [--board mps2-an386] [--tcp PORT] [--energy]
 
-MODEL_C_FOLDER is what `python -m asd.codegen` wrote. The device's UART is a pseudo-terminal, or a
-TCP port of this machine; its name is printed, and it is served until Ctrl-C.
+MODEL_C_FOLDER is what `python -m asd.embedded.codegen` wrote. The device's UART is a
+pseudo-terminal, or a TCP port of this machine; its name is printed, and it is served until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import common
-from asd import boards
+from asd import cli
+from asd.embedded import boards
 from common import UserError
 
 DEVICE = Path(__file__).resolve().parent / "device"
@@ -84,9 +84,11 @@ def _started(
     board: boards.Board, model_folder: Path, work: Path, tcp: int | None, energy: bool
 ) -> Iterator[tuple[subprocess.Popen, str, Path]]:
     if not (model_folder / "model.h").is_file():
-        raise UserError(f"{model_folder}: no model.h in it; write it with python -m asd.codegen")
+        raise UserError(
+            f"{model_folder}: no model.h in it; write it with python -m asd.embedded.codegen"
+        )
     if board.uart is None:
-        serving = ", ".join(row.name for row in boards.BOARDS if row.uart)
+        serving = ", ".join(row.name for row in boards.all_boards() if row.uart)
         raise UserError(f"{board.name}: has no UART for the protocol; take one of {serving}")
     if reason := boards.missing(board):
         raise UserError(reason)
@@ -210,4 +212,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -1,10 +1,10 @@
 """Make an evaluation set of the benchmark: spectrograms as .bin files, and their list.
 
-    python -m submission.evaluation_set datasets/ad01 --clips dev_data/ToyCar/test
-    python -m submission.evaluation_set datasets/ad01 --clips dev_data/ToyCar/test \\
+    python -m apps.submission.evaluation_set datasets/ad01 --clips dev_data/ToyCar/test
+    python -m apps.submission.evaluation_set datasets/ad01 --clips dev_data/ToyCar/test \\
         --official y_labels_alt.csv
-    python -m submission.evaluation_set datasets/mine --clips my_wavs --list labels.csv
-    python -m submission.evaluation_set datasets/pump --clips dev_data/pump/test --all
+    python -m apps.submission.evaluation_set datasets/mine --clips my_wavs --list labels.csv
+    python -m apps.submission.evaluation_set datasets/pump --clips dev_data/pump/test --all
 
 Reads the wavs of a list: one of the two official ones, written from their rule; or any file in
 their format; or your own, rows of wav name and label (0 normal, 1 anomalous); or with --all
@@ -24,7 +24,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 import common
-from common import Config, Feature, UserError
+from asd import cli, config, files
+from asd.config import Config
+from asd.corpora import dcase2020, survey
+from common import Feature, UserError
 
 SUFFIX = "_hist_librosa.bin"  # of the official file names
 FLOAT_BYTES = 4
@@ -95,7 +98,7 @@ def read_list(path: Path, feature: Feature | None = None) -> list[Entry]:
     UserError : it is missing, empty, names a file twice, or holds a wrong row; the row is named.
     """
     try:
-        rows = common.read_csv(path)
+        rows = files.read_csv(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such list") from error
     entries: list[Entry] = []
@@ -135,9 +138,8 @@ def read_bin(folder: Path, one: Entry) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f"{path}: missing; make it with python -m submission.evaluation_set") from (
-            error
-        )
+        how = "make it with python -m apps.submission.evaluation_set"
+        raise UserError(f"{path}: missing; {how}") from error
     if len(content) < one.window_bytes or (len(content) - one.window_bytes) % one.stride_bytes:
         raise UserError(
             f"{path}: {len(content)} bytes are not a window of {one.window_bytes} and strides of "
@@ -158,7 +160,7 @@ def write_set(folder: Path, clips: Path, entries: Sequence[Entry], feature: Feat
         path = clips / one.wav
         if not path.is_file():
             raise UserError(f"{path}: missing, and the list names it; see get_dataset.sh")
-        if reason := common.check_clip(path, feature):
+        if reason := survey.check_clip(path, feature):
             raise UserError(f"{path}: {reason}")
         if (one.window_bytes, one.stride_bytes) != (feature.frames * stride, stride):
             raise UserError(
@@ -171,7 +173,7 @@ def write_set(folder: Path, clips: Path, entries: Sequence[Entry], feature: Feat
             frames = common.clip_frames(clips / one.wav, feature)
         except ValueError as error:
             raise UserError(f"{clips / one.wav}: {error}; replace it") from error
-        with common.whole_file(folder / one.file) as temporary:
+        with files.whole_file(folder / one.file) as temporary:
             temporary.write_bytes(frames.astype("<f4").tobytes())  # (n_frames, n_mels), dB
 
 
@@ -197,7 +199,7 @@ def _choose(args: argparse.Namespace, cfg: Config) -> tuple[str, list[Entry]]:
     if args.list:
         return args.list.name, read_list(args.list, cfg.feature)
     if args.all:
-        found, bad = common.find_clips(args.clips, "dev", "test")
+        found, bad = dcase2020.find_clips(args.clips, "dev", "", "test")
         if bad:
             raise UserError(f"{bad[0].path}: {bad[0].reason}; or name the clips in a --list")
         return "y_labels.csv", [entry(c.path.name, c.label, cfg.feature) for c in found]
@@ -207,7 +209,7 @@ def _choose(args: argparse.Namespace, cfg: Config) -> tuple[str, list[Entry]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(
-        prog="python -m submission.evaluation_set",
+        prog="python -m apps.submission.evaluation_set",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -217,17 +219,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     which.add_argument("--official", choices=list(COUNTS), default="y_labels.csv")
     which.add_argument("--list", type=Path, help="a list, or rows of wav name and label")
     which.add_argument("--all", action="store_true", help="every labelled clip of the folder")
-    parser.add_argument("-c", "--config", type=Path, default=common.BASELINE, metavar="FILE")
+    parser.add_argument("-c", "--config", type=Path, default=config.BASELINE, metavar="FILE")
     args = parser.parse_args(argv)
     if args.all and not args.clips:
         parser.error("--all needs --clips")
-    cfg = common.load_config(args.config)
+    cfg = config.load_config(args.config)
     name, entries = _choose(args, cfg)
     windows = ""
     if args.clips:
         write_set(args.folder, args.clips, entries, cfg.feature)
         windows = f", {check_set(args.folder, entries)} windows each"
-    common.write_csv(args.folder / name, [one.row for one in entries])
+    files.write_csv(args.folder / name, [one.row for one in entries])
     normal = sum(one.label == 0 for one in entries)
     print(
         f"{args.folder / name}: {len(entries)} files, {normal} normal and "
@@ -236,4 +238,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -1,8 +1,8 @@
 """Run the official runner, unmodified, from a checkout of mlcommons/tiny.
 
-    python -m submission.official tiny/benchmark/runner accuracy --port /dev/pts/4 --emulated \\
-        --dataset datasets
-    python -m submission.official tiny/benchmark/runner performance --port /dev/ttyACM0 \\
+    python -m apps.submission.official tiny/benchmark/runner accuracy --emulated \\
+        --port /dev/pts/4 --dataset datasets
+    python -m apps.submission.official tiny/benchmark/runner performance --port /dev/ttyACM0 \\
         --dataset datasets --inferences 3000
 
 Reads the runner's devices_ad.yaml and tests_*.yaml, and the list in <dataset>/ad01. The runner
@@ -25,10 +25,10 @@ from typing import Any
 
 import yaml
 
-import common
+from apps.submission import evaluation_set, handover
+from apps.submission.session import LOOPS, MODES, NOT_A_RESULT
+from asd import cli, files
 from common import UserError
-from submission import evaluation_set, handover
-from submission.session import LOOPS, MODES, NOT_A_RESULT
 
 MODEL = "ad01"
 
@@ -74,8 +74,8 @@ def write_tests(path: Path, official: Path, args: argparse.Namespace) -> None:
         for step in tests[MODEL]["script"]:
             for name, commands in step.items():
                 step[name] = [infer if c.startswith("infer ") else c for c in commands]
-    common.check_writable(path.parent)
-    with common.whole_file(path) as temporary:
+    files.check_writable(path.parent)
+    with files.whole_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(tests, sort_keys=False))
 
 
@@ -110,7 +110,7 @@ def run(command: Sequence[str], folder: Path, emulated: bool) -> list[str]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m submission.official",
+        prog="python -m apps.submission.official",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -152,11 +152,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = next((m[1] for line in lines if (m := re.match(r"Device name.*: (.+)", line))), "")
     for session in sorted(set(output.glob("sessions/*")) - before):
         facts = {"mode": args.mode, "device": name, "emulated": args.emulated, "runner": "official"}
-        common.write_json(session / "session.json", facts)
+        files.write_json(session / "session.json", facts)
         with contextlib.suppress(ValueError):
             session = session.relative_to(Path.cwd())
         print(f"Session logged in {session}")
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

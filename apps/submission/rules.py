@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-import common
-from asd import metrics
+from apps.submission import evaluation_set
+from apps.submission.session import FILES, LEAST_SECONDS, LOOPS, MODES
+from asd import config, files
+from asd.evaluation import metrics
 from common import UserError
-from submission import evaluation_set
-from submission.session import FILES, LEAST_SECONDS, LOOPS, MODES
 
 REHEARSAL = "REHEARSAL"
 DIVISIONS, STATUSES = ("closed", "open"), ("available", "preview", "rdi")
@@ -52,7 +52,7 @@ def figure(results: Path, mode: str) -> float | None:
 def is_emulated(session: Path) -> bool:
     """Whether a session or a results folder says that its device was emulated."""
     facts = session / "session.json"
-    if facts.exists() and common.read_json(facts).get("emulated"):
+    if facts.exists() and files.read_json(facts).get("emulated"):
         return True
     texts = (session / name for name in FILES[:2] if (session / name).exists())
     return any("emulated" in path.read_text(errors="replace").lower() for path in texts)
@@ -78,7 +78,7 @@ def check_session(session: Path, mode: str, rehearsal: bool) -> None:
     if mode == "energy":
         return
     path = session / "results.json"
-    records = common.read_json(path)
+    records = files.read_json(path)
     try:
         if any(record["mode"] != MODES[mode] for record in records if "infer" in record):
             raise UserError(f"{path}: not of {mode} mode")
@@ -92,7 +92,7 @@ def check_session(session: Path, mode: str, rehearsal: bool) -> None:
 
 def _check_accuracy(session: Path, records: list[dict[str, Any]]) -> None:
     """All windows of an official list are there, and results.txt has the AUC of their scores."""
-    feature = common.load_config().feature
+    feature = config.load_config().feature
     path, counts = session / "results.json", Counter(record["file"] for record in records)
     lists = [evaluation_set.official(name, feature) for name in evaluation_set.COUNTS]
     entries = next((one for one in lists if {e.file for e in one} == set(counts)), None)
@@ -145,10 +145,10 @@ def check_tree(root: Path) -> tuple[list[str], list[str]]:
 
 def _files(root: Path, home: Path) -> Iterator[str]:
     """What is rejected anywhere in the tree."""
-    for folder, folders, files in os.walk(home):
-        if not folders and not files:
+    for folder, folders, names in os.walk(home):
+        if not folders and not names:
             yield f"{Path(folder).relative_to(root)}: an empty folder"
-        for path in (Path(folder) / name for name in (*folders, *files)):
+        for path in (Path(folder) / name for name in (*folders, *names)):
             where = path.relative_to(root)
             if path.is_symlink():
                 yield f"{where}: a symbolic link"

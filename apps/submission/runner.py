@@ -1,10 +1,10 @@
 """Run accuracy or performance on a device, as the official runner does, and more besides.
 
-    python -m submission.runner accuracy --port /dev/ttyACM0 --list datasets/ad01/y_labels.csv
-    python -m submission.runner performance --port tcp:localhost:5555 --emulated \\
+    python -m apps.submission.runner accuracy --port /dev/ttyACM0 --list datasets/ad01/y_labels.csv
+    python -m apps.submission.runner performance --port tcp:localhost:5555 --emulated \\
         --list datasets/ad01/y_labels.csv --inferences 1500 --warmups 10
-    python -m submission.runner accuracy ... --files 4
-    python -m submission.runner accuracy ... --session sessions/20270102_030405
+    python -m apps.submission.runner accuracy ... --files 4
+    python -m apps.submission.runner accuracy ... --session sessions/20270102_030405
 
 Reads a list and the .bin files beside it. Writes sessions/YYYYMMDD_HHMMSS: log.txt, results.txt
 and results.json as the official runner; windows.csv, every measurement as it comes; scores.csv
@@ -24,12 +24,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import common
+from apps.submission import evaluation_set, link, session
+from apps.submission.evaluation_set import Entry
+from apps.submission.link import Device
+from apps.submission.session import Facts, Session
+from asd import cli, config, files
 from common import UserError
-from submission import evaluation_set, link, session
-from submission.evaluation_set import Entry
-from submission.link import Device
-from submission.session import Facts, Session
 
 MODEL = "ad01"  # what the device must answer to `profile`
 EMULATED_NAMES = ("emulat", "qemu")  # a device that calls itself so is taken for emulated
@@ -55,8 +55,8 @@ def choose(entries: Sequence[Entry], files: Sequence[str]) -> list[Entry]:
 
 def fingerprint(folder: Path, entries: Sequence[Entry]) -> str:
     """16 hex digits that stand for a list and its spectrograms."""
-    hashes = [[*one.row, common.file_hash(folder / one.file)] for one in entries]
-    return common.config_hash(hashes)
+    hashes = [[*one.row, files.file_hash(folder / one.file)] for one in entries]
+    return files.fingerprint(hashes)
 
 
 def accuracy(
@@ -88,7 +88,7 @@ def accuracy(
     run.write_scores(scores)
     lines = session.accuracy_lines(run, entries, scores, n_listed)
     run.write_results(lines, keys)
-    session.write_metrics(run, entries, scores, common.load_config())
+    session.write_metrics(run, entries, scores, config.load_config())
     return lines
 
 
@@ -116,7 +116,7 @@ def performance(device: Device, run: Session, folder: Path, entries: Sequence[En
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m submission.runner",
+        prog="python -m apps.submission.runner",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -187,4 +187,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

@@ -16,11 +16,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-import common
-from asd import metrics, report
-from common import Clip, UserError
-from submission.evaluation_set import SUFFIX, Entry
-from submission.link import Answer
+from apps.submission.evaluation_set import SUFFIX, Entry
+from apps.submission.link import Answer
+from asd import files
+from asd.clips import Clip, Scores
+from asd.config import Config
+from asd.evaluation import metrics, scores, tables
+from asd.files import Paths
+from common import UserError
 
 NOT_A_RESULT = "(emulated, not a result)"
 LOOPS = 5  # of performance mode
@@ -54,16 +57,16 @@ class Session:
     def __init__(self, folder: Path, facts: Facts) -> None:
         self.folder, self.facts = folder, facts
         self.measured: dict[tuple[str, int], Answer] = {}
-        common.check_writable(folder)
+        files.check_writable(folder)
         path, table = folder / "session.json", folder / "windows.csv"
         if path.exists():
             self._check_same(path)
-        common.write_json(path, facts)
-        for row in common.read_csv(table)[1:] if table.exists() else []:
+        files.write_json(path, facts)
+        for row in files.read_csv(table)[1:] if table.exists() else []:
             if answer := _answer(row):
                 self.measured[row[0], int(row[1])] = answer
         rows = [[*key, a.score, a.start_us, a.end_us] for key, a in self.measured.items()]
-        common.write_csv(table, [_HEADER, *rows])  # without a row that was cut short
+        files.write_csv(table, [_HEADER, *rows])  # without a row that was cut short
         self._table = table.open("a", newline="", buffering=1)
         self._log = (folder / "log.txt").open("a", buffering=1)
 
@@ -75,7 +78,7 @@ class Session:
         self._log.close()
 
     def _check_same(self, path: Path) -> None:
-        before, now = common.read_json(path), msgspec.to_builtins(self.facts)
+        before, now = files.read_json(path), msgspec.to_builtins(self.facts)
         for key, value in now.items():
             if before.get(key) != value:
                 raise UserError(
@@ -117,16 +120,16 @@ class Session:
 
     def write_scores(self, scores: dict[str, float]) -> None:
         """`scores.csv`, rows of file and score."""
-        common.write_csv(self.folder / "scores.csv", scores.items())
+        files.write_csv(self.folder / "scores.csv", scores.items())
 
     def write_results(
         self, lines: Sequence[str], entries: Sequence[tuple[Entry, int, int]]
     ) -> None:
         """results.txt of lines, and results.json of (file, window, windows of the file)."""
-        with common.whole_file(self.folder / "results.txt") as temporary:
+        with files.whole_file(self.folder / "results.txt") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in lines))
         records = [self._record(one, i, n) for one, i, n in entries]
-        common.write_json(self.folder / "results.json", records)
+        files.write_json(self.folder / "results.json", records)
 
     def _record(self, one: Entry, window: int, n_windows: int) -> dict[str, Any]:
         answer, facts = self.measured[one.file, window], self.facts
@@ -195,22 +198,23 @@ def performance_lines(
 
 
 def write_metrics(
-    session: Session, entries: Sequence[Entry], scores: dict[str, float], cfg: common.Config
+    session: Session, entries: Sequence[Entry], score_of: dict[str, float], cfg: Config
 ) -> None:
     """`anomaly_score_<type>_id_XX.csv` and metrics.csv as 01_test.py writes them.
 
     Only where all files are called as the benchmark's are; the machine type is the list's folder.
     """
-    clips = []
+    machine_type, clips = Path(session.facts.list).parent.name, []
     for one in entries:
         match = re.fullmatch(rf"(?:normal|anomaly)_id_(\d\d)_\d+{SUFFIX}", one.file)
         if not match:
             return
-        clips.append(Clip(Path(one.wav), match[1], one.label))
-    values = np.array([scores[one.file] for one in entries])
-    scored = report.Scored(Path(session.facts.list).parent.name, tuple(clips), values)
-    report.write_scores(session.folder, "", scored)
-    report.write_metrics(session.folder / "metrics.csv", [report.evaluate(scored, cfg.max_fpr)])
+        clips.append(Clip(Path(one.wav), machine_type, match[1], "test", one.label))
+    scored = Scores(tuple(clips), np.array([score_of[one.file] for one in entries]))
+    here = msgspec.structs.replace(cfg, result_directory=str(session.folder), experiment="")
+    paths = Paths(here, "dev")
+    scores.write(paths, scored)
+    tables.write_metrics(paths.table("metrics"), [tables.evaluate(scored, cfg.max_fpr)])
 
 
 def _answer(row: Sequence[str]) -> Answer | None:

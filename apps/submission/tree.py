@@ -1,12 +1,12 @@
 """Write the tree of a submission from a YAML file and the sessions of its runs, and check it.
 
-    python -m submission.tree submission.yaml out
-    python -m submission.tree submission.yaml out --checker tiny/tools/submission
-    python -m submission.tree --check out
+    python -m apps.submission.tree submission.yaml out
+    python -m apps.submission.tree submission.yaml out --checker tiny/tools/submission
+    python -m apps.submission.tree --check out
 
-Reads the YAML (submission/example.yaml shows every key), the sessions, the TFLite file with the
-record beside it, and the code folder. Writes <closed|open>/<organisation>/{systems,code,results}
-below the folder, only if every rule holds. Closed: the weights are the published ones, by hash,
+Reads the YAML (apps/submission/example.yaml shows every key), the sessions, the TFLite file with
+the record beside it, and the code folder. Writes <closed|open>/<organisation>/{systems,code,
+results} below the folder, only if every rule holds. Closed: the weights are the published ones, by hash,
 and the AUC is .85 or more. Emulated timings are only taken for a rehearsal, which says so in the
 names and texts of the tree.
 """
@@ -23,12 +23,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import common
+from apps.submission import description, rules
+from apps.submission.description import Submission
+from apps.submission.rules import REHEARSAL
+from apps.submission.session import FILES
+from asd import cli, files
 from common import UserError
-from submission import description, rules
-from submission.description import Submission
-from submission.rules import REHEARSAL
-from submission.session import FILES
 
 VERSION = "v1.4"
 LOOKS_OK = "SUMMARY: submission looks OK"
@@ -60,9 +60,9 @@ def assemble(submission: Submission, root: Path) -> None:
     for folder in sorted((p for p in code.rglob("*") if p.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
-    common.write_json(code / "quantisation.json", facts)
+    files.write_json(code / "quantisation.json", facts)
     (home / "systems").mkdir()
-    common.write_json(
+    files.write_json(
         home / "systems" / f"{submission.folder}.json",
         description.system_json(submission, description.quantisation_words(facts)),
     )
@@ -111,7 +111,7 @@ def _write(submission: Submission, out: Path) -> Path:
     place = Path(submission.division) / submission.organisation
     if (out / place).exists():
         raise UserError(f"{out / place}: is there already; remove it or name another folder")
-    common.check_writable(out)
+    files.check_writable(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".") as temporary:
         root = Path(temporary)
         assemble(submission, root)
@@ -124,7 +124,7 @@ def _write(submission: Submission, out: Path) -> Path:
 def main(argv: Sequence[str] | None = None) -> None:
     """See the module."""
     parser = argparse.ArgumentParser(
-        prog="python -m submission.tree",
+        prog="python -m apps.submission.tree",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -146,4 +146,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(common.run(main))
+    sys.exit(cli.run(main))

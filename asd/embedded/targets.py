@@ -18,7 +18,7 @@ import common
 from asd import files
 from asd.clips import Scores
 from asd.embedded import boards
-from asd.tflite import run
+from asd.tflite import litert
 from common import UserError
 
 CC_FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
@@ -172,14 +172,14 @@ def measure(
     header = folder / "model.h"
     if not header.is_file() or files.file_hash(model) not in header.read_text():
         raise UserError(f"{folder}: not the C source of {model.name}; run 02_convert.py")
-    litert = run.runner(model)
+    tflite = litert.runner(model)
     by_clip = [common.vectors(frames, n) for frames in clips]
     windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
-    inputs = run.to_int8(windows, litert.source["scale"], litert.source["zero_point"])
-    expected = litert(inputs)
+    inputs = litert.to_int8(windows, tflite.source["scale"], tflite.source["zero_point"])
+    expected = tflite(inputs)
 
     def cost(outputs: np.ndarray, figures: dict[str, Any]) -> Cost:
-        values = run.to_float(outputs, litert.target["scale"], litert.target["zero_point"])
+        values = litert.to_float(outputs, tflite.target["scale"], tflite.target["zero_point"])
         scores = common.clip_errors(windows, values, [len(part) for part in by_clip])
         errors = keras.relative_errors(np.array(scores))
         return Cost(

@@ -3,13 +3,13 @@
 From Python, with calibration windows of your own::
 
     import numpy as np
-    from asd.tflite import convert, fold, keras_chain, run
+    from asd.tflite import convert, fold, keras_chain, litert
 
     chain = keras_chain.read("ad01.h5")                  # or a Keras model
     windows = np.load("windows.npy")                     # (n, 640) float32, dB
     folded = fold.fold_batch_norm(chain)
     content = convert.convert(folded, convert.MCU, windows)
-    predict = run.predictor(content)                     # (n, 640) float32 -> (n, 640) float32
+    predict = litert.predictor(content)                     # (n, 640) float32 -> (n, 640) float32
 
 For runtimes that know one scale per weight tensor::
 

@@ -5,18 +5,16 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from conftest import SAMPLE_RATE, arguments, write_clip, write_config
+from conftest import SAMPLE_RATE, frames_of, write_clip, write_config
 
 import common
-from asd import frames, workers
+from asd import config, files, store
 from common import UserError
 
 
-def load(data, split="train", skip_bad_clips=False, **overrides):
-    cfg = common.load_config(write_config(data, **overrides))
-    args = arguments(skip_bad_clips=skip_bad_clips)
-    (clip_set,) = frames.survey(cfg, args, ["ToyTest"], split)
-    return frames.load(cfg, args, clip_set)
+def load(data, split="train", skip_bad_clips=False, verify=False, **overrides):
+    write_config(data, **overrides)
+    return frames_of(data, split, skip_bad_clips, verify)
 
 
 def stores(data):
@@ -27,45 +25,44 @@ def stores(data):
 def computed(monkeypatch):
     """Counts how often a store is computed."""
     calls = []
-    original = frames._compute
+    original = store._compute
 
     def counting(path, *args):
         calls.append(path.name)
         return original(path, *args)
 
-    monkeypatch.setattr(frames, "_compute", counting)
+    monkeypatch.setattr(store, "_compute", counting)
     return calls
 
 
 def test_a_store_holds_the_frames_of_every_clip(data):
-    store = load(data)
-    cfg = common.load_config(data / "test.yaml")
-    assert len(store) == 12
-    assert store.n_frames == 12 * 40
-    assert store[-1].dtype == np.float32
-    for clip, of_clip in zip(store.clips, store, strict=True):
+    rows = load(data)
+    cfg = config.load_config(data / "test.yaml")
+    assert len(rows) == 12
+    assert rows.n_rows == 12 * 40
+    assert rows[-1].dtype == np.float32
+    for clip, of_clip in zip(rows.clips, rows, strict=True):
         np.testing.assert_array_equal(of_clip, common.clip_frames(clip.path, cfg.feature))
 
 
 def test_gather_gives_the_windows_of_each_clip(data):
     write_clip(data / "dev_data/ToyTest/train/normal_id_01_00000099.wav", 99, n_samples=40000)
-    store = load(data, feature={"central_frames": None})
-    expected = np.concatenate([common.vectors(np.asarray(clip), 5) for clip in store])
-    assert store.n_windows(5).sum() == len(expected)
-    assert len(set(store.n_windows(5))) == 2
+    rows = load(data, feature={"central_frames": None})
+    expected = np.concatenate([common.vectors(np.asarray(clip), 5) for clip in rows])
+    assert rows.n_windows(5).sum() == len(expected)
+    assert len(set(rows.n_windows(5))) == 2
     order = np.random.default_rng(0).permutation(len(expected))
-    np.testing.assert_array_equal(store.gather(order, 5), expected[order])
+    np.testing.assert_array_equal(rows.gather(order, 5), expected[order])
 
 
 def test_a_store_that_is_cut_while_it_is_read(data):
-    store = load(data)
-    store.path.write_bytes(store.path.read_bytes()[:-4])
+    rows = load(data)
+    rows.path.write_bytes(rows.path.read_bytes()[:-4])
     with pytest.raises(UserError, match="changed while it was read"):
-        list(store)
+        list(rows)
 
 
-def test_the_result_does_not_depend_on_the_number_of_workers(data, monkeypatch):
-    monkeypatch.setattr(workers, "WAITING_PER_WORKER", 2)
+def test_the_result_does_not_depend_on_the_number_of_workers(data):
     contents = []
     for count in (1, 3):
         load(data, workers=count)
@@ -120,7 +117,49 @@ def test_a_damaged_store_is_computed_again(data, computed, capsys, damage):
         path.unlink()
     np.testing.assert_array_equal(list(load(data)), expected)
     assert len(computed) == 2
-    assert f"{path.name}: the frame store is damaged; computing it again" in capsys.readouterr().out
+    assert (
+        f"{path.name}: the stored features are damaged; computing them again"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_checksum_is_taken_to_verify_or_where_the_time_differs(data, computed, capsys):
+    expected = list(load(data))
+    (path,) = (data / "features").glob("*.f32")
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    load(data)
+    assert len(computed) == 1, "size and time are as they were"
+    np.testing.assert_array_equal(list(load(data, verify=True)), expected)
+    assert len(computed) == 2
+    assert "the stored features are damaged" in capsys.readouterr().out
+    os.utime(path, (1, 1))
+    load(data)
+    load(data)
+    assert len(computed) == 2, "copied elsewhere, it is the same"
+
+
+def test_frames_do_not_depend_on_the_frames_of_a_window(data, computed):
+    load(data)
+    load(data, feature={"frames": 3})
+    load(data, detector={"bottleneck": 4})
+    assert len(computed) == 1
+    assert len(stores(data)) == 1
+
+
+def test_an_embedding_is_a_row_of_its_own(data, computed):
+    backend = {"kind": "knn", "distance": "cosine", "neighbours": 1}
+    frozen = {"kind": "frozen", "backend": backend}
+    frames = load(data)
+    embeddings = load(data, detector=frozen)
+    assert len(computed) == 2
+    assert (len(embeddings), embeddings.n_rows, embeddings.width) == (12, 12, 128)
+    cfg = config.load_config(data / "test.yaml")
+    mel = common.clip_frames(frames.clips[3].path, cfg.feature, common.mel_spectrum)
+    np.testing.assert_allclose(embeddings[3][0], mel.mean(axis=0), rtol=1e-6)
 
 
 def write_nan_clip(data):
@@ -178,17 +217,17 @@ def test_bad_clips_are_skipped_and_listed(data, capsys):
     empty = data / "dev_data/ToyTest/train/normal_id_02_00000000.wav"
     empty.write_bytes(b"")
     for _ in range(2):
-        store = load(data, skip_bad_clips=True)
-        names = {clip.path.name for clip in store.clips}
-        assert len(store) == len(names) == 10
+        rows = load(data, skip_bad_clips=True)
+        names = {clip.path.name for clip in rows.clips}
+        assert len(rows) == len(names) == 10
         assert not names & {nan_clip.name, empty.name}
-        header, *rows = common.read_csv(data / "result/skipped.csv")
+        header, *rows = files.read_csv(data / "result/skipped.csv")
         assert header == ["file", "reason"]
         assert {row[0] for row in rows} == {str(nan_clip), str(empty)}
         assert all(len(row[1]) > 10 for row in rows)
     assert f"skipped {empty}: the file is empty" in capsys.readouterr().out
     load(data, "test", skip_bad_clips=True)
-    assert len(common.read_csv(data / "result/skipped.csv")) == 3, "another folder's rows stay"
+    assert len(files.read_csv(data / "result/skipped.csv")) == 3, "another folder's rows stay"
     write_clip(nan_clip)
     write_clip(empty)
     load(data, skip_bad_clips=True)
@@ -200,7 +239,7 @@ def test_a_failed_extraction_leaves_nothing(data, monkeypatch):
         yield np.zeros((40, 128), np.float32)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(frames, "_extract", failing)
+    monkeypatch.setattr(store, "_extract", failing)
     with pytest.raises(OSError, match="No space"):
         load(data)
     assert list((data / "features").iterdir()) == []

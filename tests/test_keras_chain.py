@@ -5,9 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import UNITS
 
 import keras_model
-from asd import dense
+from asd import config
+from asd.detectors import kinds
+from asd.tflite import keras_chain
+from asd.tflite.chain import NotAChain, predictor
 from common import HERE, UserError
 
 WINDOWS = np.random.default_rng(0).normal(-30, 12, (3000, 640)).astype(np.float32)  # dB
@@ -16,6 +20,13 @@ WINDOWS = np.random.default_rng(0).normal(-30, 12, (3000, 640)).astype(np.float3
 @pytest.fixture(scope="module", autouse=True)
 def tensorflow():
     keras_model.start_tensorflow(0)
+
+
+def scorer(path):
+    """A model file as a function of windows of 640 values, as 01_test.py has it."""
+    detector = kinds.of(config.load_config())
+    detector.load(path)
+    return detector.predictor()
 
 
 def lively(model):
@@ -29,7 +40,7 @@ def models():
     """A model of each form that is a chain."""
     from keras import Input, Sequential, layers
 
-    yield "reference", keras_model.build(640)
+    yield "reference", keras_model.build(640, UNITS)
     yield "sequential", Sequential([
         Input((640,)), layers.Dense(16, activation="relu"), layers.Dense(16),
         layers.BatchNormalization(scale=False), layers.ReLU(), layers.Dense(16),
@@ -44,14 +55,14 @@ def test_a_chain_is_read_and_run_as_keras_does(tmp_path, form, suffix):
     path = tmp_path / f"model{suffix}"
     model.save(path)
     expected = model.predict(WINDOWS, verbose=0)
-    chain = dense.read(path)
+    chain = keras_chain.read(path)
     assert np.ptp(expected) > 1
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(dense.predictor(chain)(WINDOWS), expected, atol=1e-5 * scale)
-    predict = keras_model.scorer(path, 640)
-    np.testing.assert_array_equal(predict(WINDOWS), dense.predictor(chain)(WINDOWS))
-    of_model = dense.predictor(dense.of_model(model))(WINDOWS)
-    np.testing.assert_array_equal(of_model, dense.predictor(chain)(WINDOWS))
+    np.testing.assert_allclose(predictor(chain)(WINDOWS), expected, atol=1e-5 * scale)
+    predict = scorer(path)
+    np.testing.assert_array_equal(predict(WINDOWS), predictor(chain)(WINDOWS))
+    of_model = predictor(keras_chain.of_model(model))(WINDOWS)
+    np.testing.assert_array_equal(of_model, predictor(chain)(WINDOWS))
 
 
 def others():
@@ -78,36 +89,40 @@ def test_any_other_model_is_run_by_keras(tmp_path, suffix):
     for name, model in others():
         path = tmp_path / f"{name}{suffix}"
         lively(model).save(path)
-        assert dense.read(path) is None, name
-        with pytest.raises(dense.NotAChain):
-            dense.of_model(model)
+        assert keras_chain.read(path) is None, name
+        with pytest.raises(NotAChain):
+            keras_chain.of_model(model)
         expected = model.predict(WINDOWS, verbose=0)
-        np.testing.assert_allclose(keras_model.scorer(path, 640)(WINDOWS), expected, rtol=1e-4)
+        np.testing.assert_allclose(scorer(path)(WINDOWS), expected, rtol=1e-4)
 
 
-def test_a_damaged_file_is_kerass_to_refuse(tmp_path):
+def test_a_damaged_file_is_refused_by_keras(tmp_path):
     path = tmp_path / "model.keras"
-    keras_model.build(640).save(path)
+    keras_model.build(640, UNITS).save(path)
     content = bytearray(path.read_bytes())
     for damaged in (content[:5000], b"", b"PK\3\4" + bytes(50)):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="not a readable Keras model"):
-            keras_model.scorer(path, 640)
+            scorer(path)
 
 
 def test_another_vector_size_is_named(tmp_path):
     path = tmp_path / "model.keras"
-    keras_model.build(320).save(path)
+    keras_model.build(320, UNITS).save(path)
     with pytest.raises(UserError, match=r"shape \(None, 320\)"):
-        keras_model.scorer(path, 640)
+        scorer(path)
 
 
 def test_tensorflow_is_not_needed(tmp_path):
     path = tmp_path / "model.keras"
-    keras_model.build(640).save(path)
+    keras_model.build(640, UNITS).save(path)
     program = (
-        "import sys, keras_model, numpy as np\n"
-        "keras_model.scorer(sys.argv[1], 640)(np.zeros((3, 640), np.float32))\n"
+        "import pathlib, sys, numpy as np\n"
+        "from asd import config\n"
+        "from asd.detectors import kinds\n"
+        "detector = kinds.of(config.load_config())\n"
+        "detector.load(pathlib.Path(sys.argv[1]))\n"
+        "detector.predictor()(np.zeros((3, 640), np.float32))\n"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program, path], cwd=HERE, check=True)

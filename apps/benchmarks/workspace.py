@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,7 +10,12 @@ from typing import Any
 
 import yaml
 
-import common
+from asd import store
+from asd.config import Config
+from asd.corpora.survey import survey
+from asd.detectors import kinds
+from asd.files import Paths
+from asd.store import Store
 
 TYPE = "DemoFan"
 FEW_CLIPS = 100  # do 01 and 03 spend their time on imports?
@@ -34,7 +38,7 @@ SIZES = {"full": Size(1000, 200, 20, 4, 3, 7), "small": Size(8, 8, 1, 2, 1, 2, i
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """The folders of a run."""
 
     work: Path
@@ -47,7 +51,7 @@ class Place:
 
     def make(self) -> None:
         """Make the clips; those of the larger run are the same ones under more names."""
-        from asd import demo
+        from asd.corpora import demo
 
         size = self.size
         counts = {"--ids": size.ids, "--train-clips": size.train_clips // size.ids,
@@ -89,12 +93,14 @@ class Place:
         return folder
 
 
-ARGUMENTS = argparse.Namespace(mode="dev", skip_bad_clips=False)
-
-
-def load_store(cfg: common.Config, split: str) -> Any:
+def load_store(cfg: Config, split: str) -> Store:
     """Our frame store, computed where it is missing."""
-    from asd import frames
+    paths = Paths(cfg, "dev")
+    (clip_set,) = survey(paths, [TYPE], split, skip_bad_clips=False)
+    return store.load(paths, clip_set, kinds.of(cfg).rows, skip_bad_clips=False, verify=False)
 
-    (clip_set,) = frames.survey(cfg, ARGUMENTS, [TYPE], split)
-    return frames.load(cfg, ARGUMENTS, clip_set)
+
+def hidden_units(cfg: Config) -> tuple[int, ...]:
+    """Units of the auto-encoder's hidden layers."""
+    values = cfg.detector.values
+    return (*values["encoder"], values["bottleneck"], *values["decoder"])

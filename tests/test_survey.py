@@ -1,0 +1,127 @@
+"""Which clips are found, and what is wrong with others."""
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+from conftest import SAMPLE_RATE, make_data, write_clip
+
+from asd import config
+from asd.corpora import dcase2020, survey
+from common import UserError
+
+FEATURE = config.load_config().feature
+
+
+def test_clips_are_found_in_order(tmp_path):
+    make_data(tmp_path)
+    dev, evaluation = (tmp_path / f"{mode}_data/ToyTest" for mode in ("dev", "eval"))
+    train, bad = dcase2020.find_clips(dev / "train", "dev", "ToyTest", "train")
+    assert [c.path.name for c in train] == sorted(c.path.name for c in train)
+    assert not bad
+    test, _ = dcase2020.find_clips(dev / "test", "dev", "ToyTest", "test")
+    assert [(c.section, c.label) for c in test] == [
+        (i, label) for i in ("01", "02") for label in (0, 1) for _ in range(4)
+    ]
+    unlabelled, _ = dcase2020.find_clips(evaluation / "test", "eval", "ToyTest", "test")
+    assert {(c.section, c.label) for c in unlabelled} == {("05", None)}
+
+
+def test_ids_are_read_from_names_alone(tmp_path):
+    folder = tmp_path / "id_99" / "anomaly_id_98" / "test"
+    write_clip(folder / "normal_id_01_00000000.wav")
+    ((clip,), _) = dcase2020.find_clips(folder, "dev", "ToyTest", "test")
+    assert (clip.section, clip.label) == ("01", 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "split", "name"),
+    [
+        ("dev", "train", "anomaly_id_01_00000000.wav"),
+        ("dev", "train", "recording.wav"),
+        ("dev", "test", "id_01_00000000.wav"),
+        ("eval", "test", "normal_id_01_00000000.wav"),
+        ("dev", "test", "normal_id_1_00000000.wav"),
+    ],
+)
+def test_a_name_that_fits_no_pattern_is_bad(tmp_path, mode, split, name):
+    write_clip(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a clip")
+    (tmp_path / f"._{name}").write_text("left by another system")
+    clips, (bad,) = dcase2020.find_clips(tmp_path, mode, "ToyTest", split)
+    assert not clips
+    assert bad.path.name == name
+    assert "rename or remove" in bad.reason
+
+
+def test_missing_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such folder.*get_dataset\.sh"):
+        dcase2020.find_machine_types(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"no machine type in it.*get_dataset\.sh"):
+        dcase2020.find_machine_types(tmp_path)
+    (tmp_path / "fan").mkdir()
+    with pytest.raises(UserError, match="no machine type pump; found: fan"):
+        dcase2020.find_machine_types(tmp_path, ["pump"])
+    with pytest.raises(UserError, match=r"no \.wav file"):
+        dcase2020.find_clips(tmp_path / "fan", "dev", "ToyTest", "test")
+    with pytest.raises(UserError, match="no such folder"):
+        dcase2020.find_clips(tmp_path / "fan" / "test", "dev", "ToyTest", "test")
+
+
+LONG = 128000  # samples: 251 frames
+
+
+def broken_clips(tmp_path):
+    """What is wrong, a clip with that fault, and what the message must hold."""
+    whole = write_clip(tmp_path / "whole.wav", n_samples=LONG).read_bytes()
+
+    def file(name, content):
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    def clip(name, **kwargs):
+        return write_clip(tmp_path / name, n_samples=kwargs.pop("n_samples", LONG), **kwargs)
+
+    stereo = tmp_path / "stereo.wav"
+    soundfile.write(stereo, np.zeros((LONG, 2)), SAMPLE_RATE)
+    return {
+        "empty": (file("empty.wav", b""), "the file is empty"),
+        "not wav": (file("text.wav", b"hello, this is no recording" * 99), "not a readable wav"),
+        "header only": (file("header.wav", whole[:20]), "not a readable wav"),
+        "truncated": (file("cut.wav", whole[: len(whole) // 2]), "truncated.*promises 256044"),
+        "flac": (clip("flac.wav", format="FLAC"), "FLAC file, not wav"),
+        "rate": (clip("rate.wav", rate=44100), "sample rate 44100 Hz.*16000 Hz"),
+        "stereo": (stereo, "2 channels.*feature.channel"),
+        "short": (clip("short.wav", n_samples=100000), "too short: 196 frames.*250 frames"),
+    }
+
+
+FAULTS = ("empty", "not wav", "header only", "truncated", "flac", "rate", "stereo", "short")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_unusable_clip_is_told_with_the_remedy(tmp_path, fault):
+    import re
+
+    path, expected = broken_clips(tmp_path)[fault]
+    reason = survey.check_clip(path, FEATURE)
+    assert re.search(expected, reason)
+    assert re.search("replace|resample|convert|remove|choose", reason)
+    assert survey.check_clip(tmp_path / "whole.wav", FEATURE) is None
+
+
+def test_the_shortest_usable_clip(tmp_path):
+    needed = 249 * 512  # samples: frame 249 is centred on the end
+    assert survey.check_clip(write_clip(tmp_path / "a.wav", n_samples=needed), FEATURE) is None
+    assert "too short" in survey.check_clip(
+        write_clip(tmp_path / "b.wav", n_samples=needed - 1), FEATURE
+    )
+
+
+def test_a_channel_is_chosen(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (LONG, 8)).astype(np.float32)
+    path = tmp_path / "eight.wav"
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+    third = msgspec.structs.replace(FEATURE, channel=2)
+    assert survey.check_clip(path, third) is None
+    assert "no channel 9" in survey.check_clip(path, msgspec.structs.replace(FEATURE, channel=9))
