@@ -10,9 +10,8 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -63,7 +62,6 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return 1 + (n_samples + 2 * (self.n_fft // 2) - self.n_fft) // self.hop_length
 
 
-# ---------------------------------------------------------------------------------------------
 # Samples.
 
 
@@ -101,7 +99,6 @@ def read_samples(path: Path, feature: Feature) -> np.ndarray:
     return samples
 
 
-# ---------------------------------------------------------------------------------------------
 # Log-mel frames.
 
 
@@ -143,8 +140,7 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
     return (np.maximum(triangles, 0) * (2 / (high - low))).astype(np.float32)
 
 
-@dataclass(frozen=True)
-class Bands:
+class Bands(NamedTuple):
     """Neighbouring mel bands, and the bins of the spectrum that they weigh."""
 
     bands: slice
@@ -273,7 +269,6 @@ def clip_frames(path: Path, feature: Feature, transform: Transform = log_mel) ->
     return frames
 
 
-# ---------------------------------------------------------------------------------------------
 # Windows of consecutive frames, each a vector, frame-major (element n_mels * t + m).
 
 
@@ -293,7 +288,6 @@ def vectors(frames: np.ndarray, n: int) -> np.ndarray:
     return flat[::n_mels]
 
 
-# ---------------------------------------------------------------------------------------------
 # Anomaly scores.
 
 Predict = Callable[[np.ndarray], np.ndarray]

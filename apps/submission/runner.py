@@ -171,10 +171,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         with Session(folder, facts) as run:
             try:
-                if is_accuracy:
-                    lines = accuracy(device, run, args.list.parent, chosen, len(entries))
-                else:
-                    lines = performance(device, run, args.list.parent, chosen)
+                what = device, run, args.list.parent, chosen
+                lines = accuracy(*what, len(entries)) if is_accuracy else performance(*what)
             except UserError as error:
                 if not is_accuracy:
                     raise

@@ -5,10 +5,10 @@
     python -m apps.submission.tree --check out
 
 Reads the YAML (apps/submission/example.yaml shows every key), the sessions, the TFLite file with
-the record beside it, and the code folder. Writes <closed|open>/<organisation>/{systems,code,
-results} below the folder, only if every rule holds. Closed: the weights are the published ones, by hash,
-and the AUC is .85 or more. Emulated timings are only taken for a rehearsal, which says so in the
-names and texts of the tree.
+the record beside it, and the code folder. Below the folder it writes
+<closed|open>/<organisation>/{systems,code,results}, only if every rule holds. Closed: the weights
+are the published ones, by hash, and the AUC is .85 or more. Emulated timings are only taken for a
+rehearsal, which says so in the names and texts of the tree.
 """
 
 from __future__ import annotations

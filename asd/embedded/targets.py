@@ -169,9 +169,7 @@ def measure(
     -------
     what it costs in each place, and a line for each where it cannot be built or run
     """
-    header = folder / "model.h"
-    if not header.is_file() or files.file_hash(model) not in header.read_text():
-        raise UserError(f"{folder}: not the C source of {model.name}; run 02_convert.py")
+    _check_source(folder, model)
     tflite = litert.runner(model)
     by_clip = [common.vectors(frames, n) for frames in clips]
     windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
@@ -181,7 +179,7 @@ def measure(
     def cost(outputs: np.ndarray, figures: dict[str, Any]) -> Cost:
         values = litert.to_float(outputs, tflite.target["scale"], tflite.target["zero_point"])
         scores = common.clip_errors(windows, values, [len(part) for part in by_clip])
-        errors = keras.relative_errors(np.array(scores))
+        errors = keras.relative_errors(np.array(scores))  # (n_clips,)
         return Cost(
             machine_type=keras.machine_type,
             windows=len(inputs),
@@ -193,21 +191,25 @@ def measure(
         )
 
     costs, failures = [], []
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        places = [functools.partial(_on_board, board, folder, work, inputs) for board in ready]
-        if compiler():
-            places.insert(0, lambda: _on_host(folder, work, inputs, expected.shape[1]))
-        for place in places:
+    with tempfile.TemporaryDirectory() as work:
+        places = [functools.partial(_on_board, board) for board in ready]
+        host = functools.partial(_on_host, expected.shape[1])
+        for place in [host, *places] if compiler() else places:
             try:
-                costs.append(cost(*place()))
+                costs.append(cost(*place(folder, Path(work), inputs)))
             except UserError as error:
                 failures.append(str(error))
     return costs, failures
 
 
+def _check_source(folder: Path, model: Path) -> None:
+    header = folder / "model.h"
+    if not header.is_file() or files.file_hash(model) not in header.read_text():
+        raise UserError(f"{folder}: not the C source of {model.name}; run 02_convert.py")
+
+
 def _on_host(
-    folder: Path, work: Path, inputs: np.ndarray, n_outputs: int
+    n_outputs: int, folder: Path, work: Path, inputs: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
     model = host_runner(build_host(folder, work), n_outputs)
     return model(inputs), {"board": HOST, "core": "this machine", "kernel": "plain"}
