@@ -27,18 +27,15 @@ from asd.tflite.convert import MCU, VARIANTS
 
 
 def check_files(paths, machine_type, model):
-    """See that every TFLite file is of this model; return the settings of the conversion."""
-    records = [
-        provenance.check_conversion(paths.tflite(machine_type, variant.suffix), model)
-        for variant in VARIANTS
-    ]
-    return records[-1]
+    """See that every TFLite file is of this model; return how each was converted."""
+    tflite_files = {variant: paths.tflite(machine_type, variant.suffix) for variant in VARIANTS}
+    return {v: provenance.check_conversion(path, model) for v, path in tflite_files.items()}
 
 
-def compare(cfg, paths, keras, clips, conversion):
+def compare(cfg, paths, keras, clips, conversions):
     """Score the clips by every TFLite file: rows of comparisons, and tables by variant."""
     rows, evaluated = [], {}
-    for variant in VARIANTS:
+    for variant, conversion in conversions.items():
         predict = litert.predictor(paths.tflite(keras.machine_type, variant.suffix))
         values = common.anomaly_scores(predict, clips, cfg.feature.frames)
         scored = Scores(clips.clips, values)
@@ -52,10 +49,10 @@ def compare(cfg, paths, keras, clips, conversion):
     return rows, evaluated
 
 
-def measure_c(cfg, paths, keras, clips, conversion, ready, all_windows):
+def measure_c(cfg, paths, keras, clips, conversions, ready, all_windows):
     """What the C of a model costs on this machine and on boards, and where it fails."""
     chosen = targets.sample(len(clips), cfg.parity.board_clips, all_windows)
-    tolerance = parity.tolerance_of(cfg.parity, True, conversion["dense_weights"])
+    tolerance = parity.tolerance_of(cfg.parity, True, conversions[MCU]["dense_weights"])
     return targets.measure(
         paths.tflite(keras.machine_type, MCU.suffix),
         paths.c_source(keras.machine_type),
@@ -70,21 +67,21 @@ def measure_c(cfg, paths, keras, clips, conversion, ready, all_windows):
 def verify(cfg, paths, compared, ready, missing, all_windows):
     """Compare TFLite files, then C, with the Keras models; the exit status."""
     rows, by_type = [], []
-    for keras, clips, conversion in compared:
-        of_type, evaluated = compare(cfg, paths, keras, clips, conversion)
+    for keras, clips, conversions in compared:
+        of_type, evaluated = compare(cfg, paths, keras, clips, conversions)
         rows += of_type
         by_type.append(evaluated)
     for variant in VARIANTS if paths.mode == "dev" else ():
         results = [evaluated[variant.suffix] for evaluated in by_type]
         tables.write_result(paths.result(variant.suffix), results)
     parity.write(paths.table("parity"), rows)
-    if any(conversion["reference_fold"] for _, _, conversion in compared):
+    if any(one["reference_fold"] for *_, conversions in compared for one in conversions.values()):
         print("reference_fold: true: another function than the Keras model, by its configuration")
     lost = parity.show(rows, {v.suffix: v.title for v in VARIANTS}, paths.results)
 
     costs, failures = [], []
-    for keras, clips, conversion in compared:
-        cost, failed = measure_c(cfg, paths, keras, clips, conversion, ready, all_windows)
+    for keras, clips, conversions in compared:
+        cost, failed = measure_c(cfg, paths, keras, clips, conversions, ready, all_windows)
         costs += cost
         failures += failed
     targets.write(paths.table("mcu"), costs)

@@ -3,6 +3,7 @@
 import pytest
 
 from asd import config
+from asd.detectors import kinds
 from common import HERE, UserError
 
 
@@ -90,3 +91,54 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_scientific_notation_is_a_number(tmp_path):
     assert config_of(tmp_path, "max_fpr: 1e-1").max_fpr == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("detector: {botleneck: 8}",
+         r"unknown key detector.botleneck; did you mean detector.bottleneck\?"),
+        ("detector: {bottleneck: 0}", "key detector.bottleneck: expected int >= 1, and this is 0"),
+        ("detector: {encoder: [128, x]}", r"key detector.encoder\[1\]: expected int, got str"),
+        ("detector: {kind: frozen}", "key detector.backend is missing"),
+        ("detector: {kind: autoencode}",
+         "key detector.kind: no 'autoencode'; known: autoencoder, frozen"),
+        ("detector: autoencoder", "key detector: expected a mapping with a kind"),
+        ("detector: {kind: 3}", "key detector: expected a mapping with a kind"),
+        ("detector: {kind: frozen, backend: {kind: knn, neighbors: 1}}",
+         r"unknown key detector.backend.neighbors; did you mean detector.backend.neighbours\?"),
+        ("detector: {kind: frozen, backend: {kind: knn, distance: far, neighbours: 1}}",
+         "key detector.backend.distance: expected one of"),
+        ("detector: {kind: frozen, backend: {kind: knnn}}", "detector.backend.kind: no 'knnn'"),
+        ("detector: {kind: frozen, backend: knn}", "detector.backend: expected a mapping with a"),
+        ("experiment: eval", "experiment 'eval' cannot name a folder"),
+        ("experiment: ../there", "experiment '../there' cannot name a folder"),
+        ("training_ids: some", "key training_ids: expected one of all, tested"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_of_a_kind_is_named(tmp_path, text, expected):
+    with pytest.raises(UserError, match=expected) as caught:
+        kinds.of(config_of(tmp_path, text))
+    assert "my.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_kind_takes_the_place_of_the_whole_section(tmp_path):
+    knn = "{kind: knn, distance: euclidean, neighbours: 2}"
+    cfg = config_of(tmp_path, f"detector: {{kind: frozen, backend: {knn}}}")
+    assert cfg.detector.values.keys() == {"backend"}
+    detector = kinds.of(cfg)
+    assert detector.kind == "frozen"
+    assert detector.score_title == "euclidean distance to training clips"
+
+
+def test_a_recipe_changes_some_keys_of_a_kind(tmp_path):
+    made_of = kinds.of(config_of(tmp_path, "detector: {bottleneck: 3}")).made_of
+    assert made_of["detector"] == {
+        "kind": "autoencoder", "encoder": (128,) * 4, "bottleneck": 3, "decoder": (128,) * 4,
+    }  # fmt: skip
+
+
+def test_recipes_name_known_detectors():
+    for path in (HERE / "recipes").glob("*.yaml"):
+        assert kinds.of(config.load_config(path)).kind in kinds.KINDS

@@ -1,5 +1,6 @@
 """Training against Keras' own fit."""
 
+import functools
 import itertools
 import os
 
@@ -13,7 +14,7 @@ import keras_model
 from asd import config, dense_training, machine_code, training
 from asd.features import windows as windows_module
 from asd.features.windows import Windows
-from common import UserError
+from common import HERE, UserError
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -159,6 +160,55 @@ def test_steps_are_those_of_keras(monkeypatch, form, n_parts, n_windows):
 def test_where_nothing_can_be_kept_code_is_compiled_still():
     """As in a read-only container: Numba finds no place for a function without a file."""
     assert machine_code.compiled(eval("lambda x: x + 1"))(1) == 2
+
+
+DAMAGE_PROBE = """
+import os, sys
+import numpy as np
+import keras_model
+keras_model.start_tensorflow(0)
+from asd import dense_training
+model = keras_model.build(640, (4,))
+trainer = dense_training.Trainer(model, 64)
+rng = np.random.default_rng(0)
+frames = rng.normal(-30, 10, (100, 128)).astype(np.float32)
+print(repr(trainer.run(True, frames, np.arange(90, dtype=np.int32))))
+"""
+
+
+def test_damaged_machine_code_is_compiled_again(tmp_path):
+    """Numba would end in a traceback, or run whatever the file holds."""
+    import subprocess
+    import sys
+
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def trained():
+        command = [sys.executable, "-c", DAMAGE_PROBE]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    expected = trained()
+    kept = sorted((tmp_path / "cache").rglob("*.nb[ic]"))
+    before = {path: path.read_bytes() for path in kept}
+    assert len(before) > 5
+    assert trained() == expected
+    assert {path: path.read_bytes() for path in kept} == before, "what is sound is kept"
+    index, code = (next(p for p in kept if p.suffix == kind) for kind in (".nbi", ".nbc"))
+    index.write_bytes(before[index][: len(before[index]) // 2])
+    assert trained() == expected
+    code.write_bytes(bytes([byte ^ 255 for byte in before[code]]))
+    assert trained() == expected
+
+
+def test_where_a_gpu_is_visible_keras_trains(data, monkeypatch):
+    cfg, windows, model = prepared(data, epochs=1)
+    assert isinstance(training._steps(model, windows, cfg.fit)[0], functools.partial)
+    monkeypatch.setattr(training, "_gpu_is_visible", lambda: True)
+    monkeypatch.setattr(dense_training, "Trainer", None)
+    history = fit(cfg, windows, model)
+    assert len(history) == 1
 
 
 def others():
@@ -319,6 +369,6 @@ def test_the_matrix_of_all_vectors_never_exists(tmp_path):
     (rng.standard_normal((300_000, 128), np.float32) - 30).tofile(tmp_path / "frames.f32")
     config = write_config(tmp_path, fit={"epochs": 1, "batch_size": 512, "verbose": 0})
     command = [sys.executable, "-c", MEMORY_PROBE, str(config), str(tmp_path / "frames.f32")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=common.HERE, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE, check=True)
     above_idle = float(done.stdout)  # MB
     assert 150 < above_idle < 500
