@@ -170,7 +170,7 @@ def conversion(workspace: Workspace) -> Iterator[Row]:
 
 def published_stage(stage: str, data: Path, folder: Path, epochs: int) -> Ran:
     """A script of the published way."""
-    module = ["-m", "benchmarks.published", stage]
+    module = ["-m", "apps.benchmarks.published", stage]
     return run([sys.executable, *module, data, folder, str(epochs)])
 
 
