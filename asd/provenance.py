@@ -105,8 +105,9 @@ def check_model(detector: Detector, path: Path) -> None:
     if path.suffix == detector.suffixes[0] and record.exists():
         there, _ = files.read_keys(record, "configuration", "configuration.feature")
         here = _plain(detector.made_of)
-        for part in {"feature", "detector"} & there.keys():  # older records tell no detector
-            if changed := _changed({part: there[part]}, {part: here[part]}):
+        for part in ("feature", "detector"):
+            known = part in there  # older records tell no detector
+            if known and (changed := _changed({part: there[part]}, {part: here[part]})):
                 raise UserError(f"{path}: {changed}; use the configuration it was trained with")
 
 

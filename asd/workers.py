@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+ITEMS_TOGETHER = 8  # one by one, handing over took 6 % of the time of short clips
+
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
@@ -24,6 +26,8 @@ def in_order(
     import joblib
     from tqdm import tqdm
 
-    pool = joblib.Parallel(workers or -1, require="sharedmem", return_as="generator")
+    pool = joblib.Parallel(
+        workers or -1, require="sharedmem", return_as="generator", batch_size=ITEMS_TOGETHER
+    )
     results = pool(joblib.delayed(function)(item) for item in items)
     yield from tqdm(results, title, len(items), unit="clip", mininterval=0.5)

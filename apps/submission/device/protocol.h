@@ -1,5 +1,5 @@
 /* The device side of MLPerf Tiny's serial protocol for ad01, on top of port.h and of a generated
-   model (model.h, asd.codegen).
+   model (model.h, asd.embedded.codegen).
 
    Commands end with '%'. Each gives lines ended by "\r\n", the last of them "m-ready". Whatever
    comes, no byte outside the buffers here is touched. */
