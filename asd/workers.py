@@ -5,6 +5,7 @@ For functions that spend their time in NumPy and in files, which let other threa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -26,8 +27,19 @@ def in_order(
     import joblib
     from tqdm import tqdm
 
+    n_workers = joblib.effective_n_jobs(workers or -1)
+    free = threading.Semaphore(n_workers)
+
+    def one(item: Item) -> Result:
+        with free:
+            return function(item)
+
     pool = joblib.Parallel(
-        workers or -1, require="sharedmem", return_as="generator", batch_size=ITEMS_TOGETHER
+        n_workers, require="sharedmem", return_as="generator", batch_size=ITEMS_TOGETHER
     )
-    results = pool(joblib.delayed(function)(item) for item in items)
-    yield from tqdm(results, title, len(items), unit="clip", mininterval=0.5)
+    try:
+        results = pool(joblib.delayed(one)(item) for item in items)
+        yield from tqdm(results, title, len(items), unit="clip", mininterval=0.5)
+    finally:
+        for _ in range(n_workers):  # after an interrupt, until nobody is in the middle of an item
+            free.acquire()
