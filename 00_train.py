@@ -1,4 +1,4 @@
-"""Train one auto-encoder per machine type on its normal clips.
+"""Train a detector per machine type on its normal clips.
 
     python 00_train.py -d
 

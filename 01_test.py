@@ -2,8 +2,9 @@
 
     python 01_test.py -d
 
-Reads <data>/<type>/test/*.wav and model_<type>.keras (or a published .h5, .hdf5). Writes
-anomaly_score_<type>_id_XX.csv, result.csv, metrics.csv and pictures into the result folder.
+Reads <data>/<type>/test/*.wav and model_<type>.keras (or a published .h5, .hdf5, or what the
+detector's kind has). Writes anomaly_score_<type>_id_XX.csv, result.csv, metrics.csv and pictures
+into the result folder.
 """
 
 import signal

@@ -57,17 +57,20 @@ def main(argv=None):
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
         provenance.check_model(detector, path)
-    clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
+    chains = {}
+    for machine_type, path in zip(machine_types, models, strict=True):
+        detector.load(path)
+        if chain := detector.chain():
+            chains[machine_type] = chain, path
+        else:
+            print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
+    clip_sets = survey(paths, list(chains), "train", args.skip_bad_clips)
     files.check_writable(paths.models)
 
     how = detector.rows, args.skip_bad_clips, args.verify
     stores = [store.load(paths, clip_set, *how) for clip_set in clip_sets]
-    for machine_type, path, clips in zip(machine_types, models, stores, strict=True):
-        detector.load(path)
-        if chain := detector.chain():
-            convert(cfg, paths, chain, path, clips, machine_type)
-        else:
-            print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
+    for (machine_type, (chain, path)), clips in zip(chains.items(), stores, strict=True):
+        convert(cfg, paths, chain, path, clips, machine_type)
 
 
 if __name__ == "__main__":

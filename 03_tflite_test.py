@@ -77,7 +77,7 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
     parity.write(paths.table("parity"), rows)
     if any(one["reference_fold"] for *_, conversions in compared for one in conversions.values()):
         print("reference_fold: true: another function than the Keras model, by its configuration")
-    lost = parity.show(rows, {v.suffix: v.title for v in VARIANTS}, paths.results)
+    lost = parity.show(rows, {v.suffix: v.title for v in VARIANTS}, paths.table("parity"))
 
     costs, failures = [], []
     for keras, clips, conversions in compared:
@@ -85,7 +85,7 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
         costs += cost
         failures += failed
     targets.write(paths.table("mcu"), costs)
-    return targets.show(costs, missing, failures, paths.results) or lost
+    return targets.show(costs, missing, failures, paths.table("mcu")) or lost
 
 
 def main(argv=None):

@@ -1,1 +1,1 @@
-"""The library behind the numbered scripts: flat modules, each one stage of the story."""
+"""The library behind the numbered scripts, a room for each stage of the story."""

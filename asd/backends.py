@@ -65,10 +65,10 @@ class Knn:
         for domain in sorted(set(domains)):
             some = embeddings[[i for i, one in enumerate(domains) if one == domain]]
             if len(some) < settings.neighbours:
-                name = f"of the {domain} domain " if domain else ""
+                name = f"of the {domain} domain" if domain else ""
                 raise UserError(
-                    f"detector.backend.neighbours is {settings.neighbours}, and there are "
-                    f"{len(some)} training clips {name}only"
+                    f"detector.backend.neighbours is {settings.neighbours}, but there are only "
+                    f"{len(some)} training clips {name}".rstrip()
                 )
             index = NearestNeighbors(
                 n_neighbors=settings.neighbours, metric=settings.distance, algorithm="brute"

@@ -223,7 +223,10 @@ class Paths:
             if found:
                 print(f"{found}: of the development data, there is none in {self.models}")
                 return found
-        raise UserError(f"{self.models}: no model for {machine_type}; train it: ./train.sh")
+        raise UserError(
+            f"{self.models}: no model for {machine_type}; train it: ./train.sh "
+            "with the same options"
+        )
 
 
 def _prefix(variant: str | None) -> str:

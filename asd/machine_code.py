@@ -46,7 +46,7 @@ def mend_cache(function: Callable) -> None:
         return
     with contextlib.suppress(OSError):  # of a folder that cannot be written to
         seal, digest = _cache(function)
-        if not seal.exists() or seal.read_text() != digest:
+        if not seal.exists() or seal.read_bytes() != digest.encode():
             for path in seal.parent.glob("*.nb[ic]"):
                 path.unlink()
 

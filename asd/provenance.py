@@ -67,11 +67,26 @@ def is_trained(
             f"{found}: a published model is in the place of {path.name}; move it away to train, "
             "or run 01_test.py to score with it"
         )
+    if other := _of_another_kind(paths, path):
+        raise UserError(
+            f"{other}: a model of another kind is in this folder; give one of the two an "
+            "experiment of its own in the YAML"
+        )
     if found is None or overwrite:
         return False
     if difference := _difference(detector, store, path):
         raise UserError(f"{path}: {difference}; --overwrite trains anew")
     return True
+
+
+def _of_another_kind(paths: Paths, path: Path) -> Path | None:
+    """The model that the record beside `path` describes, if it is there and another."""
+    record = files.record(path)
+    if record.exists():
+        (name,) = files.read_keys(record, "model")
+        if name != path.name and (paths.models / str(name)).is_file():
+            return paths.models / str(name)
+    return None
 
 
 def _difference(detector: Detector, store: Store, path: Path) -> str | None:

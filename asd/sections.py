@@ -197,7 +197,7 @@ def _nearest_key(key: str, here: list[str], everywhere: list[str]) -> str:
     """The same name elsewhere, else the nearest of the same section, else the nearest of all."""
     same = [name for name in everywhere if name.split(".")[-1] == key.split(".")[-1]]
     of_section = difflib.get_close_matches(key, here, 1, cutoff=0.5)
-    of_all = difflib.get_close_matches(key, everywhere or ["none, it has no keys"], 1, cutoff=0.0)
+    of_all = difflib.get_close_matches(key, everywhere, 1, cutoff=0.0)
     return [*same, *of_section, *of_all][0]
 
 

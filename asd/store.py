@@ -8,6 +8,7 @@ clips' names, sizes and times.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -175,7 +176,8 @@ def _path(paths: Paths, clip_set: ClipSet, rows: Rows) -> Path:
         for clip, stat in zip(clip_set.clips, stats, strict=True)
     ]
     folder = str(clip_set.folder.resolve())
-    of_folder = files.fingerprint([FORMAT, rows.title, rows.settings, folder])[:8]
+    which = paths.cfg.training_ids
+    of_folder = files.fingerprint([FORMAT, rows.title, rows.settings, folder, which])[:8]
     return paths.store(clip_set.name, f"{of_folder}_{files.fingerprint(clips)[:8]}")
 
 
@@ -197,7 +199,8 @@ def _read_index(path: Path, verify: bool) -> _Index | None:
         return None
     if moved:
         index.modified_ns = stat.st_mtime_ns
-        index.write(path)
+        with contextlib.suppress(OSError):  # of a folder that cannot be written to
+            index.write(path)
     return index
 
 

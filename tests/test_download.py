@@ -449,7 +449,7 @@ def test_other_archives_are_replaced_with_a_word_why(tables, server, capsys):
                                        CLIPS["eval_data_train"]]  # fmt: skip
     assert len(server.ranges) == 3, "what it had of them is linked"
     out = capsys.readouterr().out
-    assert "dev_data/ToyCar: held other archives than" in out
+    assert "dev_data/ToyCar: holds other archives than" in out
     assert "eval_data_train_ToyCar.zip is unpacked in dev_data/ToyCar, linked" in out
 
 
@@ -620,7 +620,7 @@ def test_reference(server, monkeypatch, capsys):
         assert tree() == sorted(f"reference/{name}" for name in names)
         assert len(server.ranges) == 6
     assert "ad01.h5" in names
-    assert "copy reference/ad01.h5 to model/model_ToyCar.h5" in capsys.readouterr().out
+    assert "recipes/published.yaml says how" in capsys.readouterr().out
 
 
 def test_demo(monkeypatch):

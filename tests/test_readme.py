@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import soundfile
-from conftest import ROOT, SAMPLE_RATE
+from conftest import ROOT, SAMPLE_RATE, run_script
 from test_download import serve, server  # noqa: F401 - a fixture
 from test_shell import shell
 
+import keras_model
 from asd import files
 from asd.corpora import download
 
@@ -71,5 +72,14 @@ def test_its_commands_in_its_own_order(server, tmp_path, monkeypatch):  # noqa: 
         assert (tmp_path / "model" / folder / "model_fan.keras").exists()
         rows = files.read_csv(tmp_path / "result" / folder / "anomaly_score_fan_id_05.csv")
         assert len(rows) == 2
+
+    published = tmp_path / "model/published/model_ToyCar.h5"
+    published.parent.mkdir()
+    keras_model.start_tensorflow(0)
+    keras_model.load(tmp_path / "model/model_ToyCar.keras", 640).save(published)
+    same = ("-m", "ToyCar", "-c", str(ROOT / "recipes/published.yaml"))
+    assert run_script("01_test.py", "-d", *same, cwd=tmp_path).returncode == 0
+    run("convert_to_tflite.sh", *same, "--boards", "none")
+    assert (tmp_path / "result/published/result.csv").exists()
     assert {name: (tmp_path / name).read_bytes() for name in quick} == quick
     assert "already trained" in run("train.sh", "-m", "ToyCar")

@@ -414,11 +414,36 @@ def test_a_changed_back_end_does_not_train_again(data, capsys):
     assert scores.read_bytes() != before
     assert (data / "model/model_ToyTest.npz").stat().st_mtime_ns == model
     write_config(data, detector=FROZEN | {"backend": FROZEN["backend"] | {"neighbours": 13}})
-    assert_refused(capsys, "neighbours is 13, and there are 12 training clips only",
+    assert_refused(capsys, "neighbours is 13, but there are only 12 training clips",
                    "01_test.py", "-d", "-c", config)  # fmt: skip
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY"])
+def test_two_kinds_do_not_share_a_folder(story, tmp_path, capsys):
+    folder = copy_of(story, tmp_path)
+    before = (folder / "model/model_ToyTest.json").read_bytes()
+    config = write_config(folder, detector=FROZEN)
+    for more in ((), ("--overwrite",)):
+        assert_refused(capsys, r"model_ToyTest\.keras: a model of another kind is in this folder",
+                       "00_train.py", "-d", "-c", config, *more)  # fmt: skip
+    assert (folder / "model/model_ToyTest.json").read_bytes() == before
+
+
+def test_a_model_that_is_no_chain_is_named(data, capsys):
+    from keras import Sequential, layers
+
+    keras_model.start_tensorflow(0)
+    (data / "model").mkdir()
+    parts = [layers.Input((640,)), layers.Dense(640, activation="tanh", name="odd")]
+    Sequential(parts).save(data / "model/model_ToyTest.h5")
+    config = data / "test.yaml"
+    assert call("01_test.py", "-d", "-c", config) == 0
+    assert_refused(capsys, r"model_ToyTest\.h5: layer odd \(Dense\) cannot be folded",
+                   "02_convert.py", "-d", "-c", config)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY" + bytes(90), b"PK\x03\x04 no archive", b"\x93NUMPY"]
+)
 def test_a_damaged_frozen_model_is_named(data, capsys, content):
     config = write_config(data, detector=FROZEN)
     assert call("00_train.py", "-d", "-c", config) == 0

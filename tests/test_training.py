@@ -200,6 +200,9 @@ def test_damaged_machine_code_is_compiled_again(tmp_path):
     assert trained() == expected
     code.write_bytes(bytes([byte ^ 255 for byte in before[code]]))
     assert trained() == expected
+    (seal,) = (tmp_path / "cache").rglob(machine_code.SEAL)
+    seal.write_bytes(b"\xff\xfe")
+    assert trained() == expected
 
 
 def test_where_a_gpu_is_visible_keras_trains(data, monkeypatch):

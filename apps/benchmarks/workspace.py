@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from apps.benchmarks.measure import Ran, run
 from asd import store
 from asd.config import Config
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.files import Paths
 from asd.store import Store
+from common import HERE
 
+STAGES = ("train", "test", "convert", "tflite")
+SCRIPTS = dict(zip(STAGES, sorted(HERE.glob("0*.py")), strict=True))
 TYPE = "DemoFan"
 FEW_CLIPS = 100  # do 01 and 03 spend their time on imports?
 
@@ -102,5 +107,17 @@ def load_store(cfg: Config, split: str) -> Store:
 
 def hidden_units(cfg: Config) -> tuple[int, ...]:
     """Units of the auto-encoder's hidden layers."""
-    values = cfg.detector.values
-    return (*values["encoder"], values["bottleneck"], *values["decoder"])
+    _, settings = cfg.detector.section(kinds.KINDS)
+    return settings.hidden
+
+
+def published_stage(stage: str, data: Path, folder: Path, epochs: int) -> Ran:
+    """A script of the published way."""
+    module = ["-m", "apps.benchmarks.published", stage]
+    return run([sys.executable, *module, data, folder, str(epochs)])
+
+
+def our_stage(stage: str, yaml_file: Path, *python: str) -> Ran:
+    """A script of ours; without emulated boards, which the published way does not have."""
+    boards = ["--boards", "none"] if stage == "tflite" else []
+    return run([sys.executable, *python, SCRIPTS[stage], "-d", "-c", yaml_file, *boards])

@@ -128,17 +128,18 @@ def _replace(
     linked: list[tuple[Path, str]] = []
     missing = []
     for archive, path in zips.items():
-        source = _holder(archive.md5, [folder, *elsewhere])
         if archive.md5 in kept:
             continue
-        if source:
+        if source := _holder(archive.md5, [folder, *elsewhere]):
             print(f"{folder}: {archive.name} is unpacked in {source}, linked")
             linked.append((source, archive.md5))
         else:
             download(archive, path, pause_seconds)
             missing.append((path, archive.md5))
     if folder.exists() and not kept:
-        print(f"{folder}: held other archives than {', '.join(a.name for a in zips)}; replaced")
+        print(
+            f"{folder}: holds other archives than {', '.join(a.name for a in zips)}; replacing it"
+        )
     _build(folder, bool(kept), linked, missing)
     print(f"{folder}: ready")
 
@@ -147,7 +148,7 @@ def _contents(folder: Path) -> dict[str, list[str]]:
     """What the marker says: by md5 the files of an archive; none of those of older versions."""
     contents: dict[str, list[str]] = {}
     for line in (folder / MARKER).read_text(encoding="utf-8").splitlines():
-        if line.startswith(" "):
+        if line.startswith(" ") and contents:
             contents[list(contents)[-1]].append(line.strip())
         else:
             contents[line] = []

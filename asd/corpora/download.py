@@ -71,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if args.reference:
         for archive in _at(args.mirror, REFERENCE):
             download(archive, Path("reference", archive.name))
-        print("reference: whole; to test the published model, copy reference/ad01.h5 to "
-              "model/model_ToyCar.h5 and run 01_test.py -d")  # fmt: skip
+        print("reference: whole; recipes/published.yaml says how to test the published model")
         return None
     wanted = folders(args.types or (list(DEV) if args.dcase2020 else ["ToyCar"]), args.dcase2020)
     for folder in wanted:
@@ -105,7 +104,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in args.types:
         if name not in DEV:
-            raise UserError(f"{name}: no such machine type; there is {', '.join(DEV)}")
+            raise UserError(f"{name}: no such machine type; known: {', '.join(DEV)}")
     if args.types and (args.reference or args.demo):
         parser.error("--reference and --demo take no TYPE")
     return args

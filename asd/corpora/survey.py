@@ -47,7 +47,9 @@ def _of_tested_ids(paths: Paths, machine_type: str, clips: list[Clip]) -> list[C
         print(f"{machine_type}: {left} training clips left out, of ids without test clips "
               "(training_ids: tested)")  # fmt: skip
     if clips and not kept:
-        raise UserError(f"{folder}: no id of the training clips; set training_ids: all")
+        raise UserError(
+            f"{folder}: no test clip of any id that has training clips; set training_ids: all"
+        )
     return kept
 
 

@@ -23,13 +23,13 @@ from asd.sections import Section
 from asd.store import Rows, Store
 from asd.tflite import chain as float_chain
 from asd.tflite import keras_chain
-from asd.tflite.chain import Dense
-from common import Positive, Predict
+from asd.tflite.chain import Dense, NotAChain
+from common import Predict
 
 if TYPE_CHECKING:
     import keras
 
-Units = tuple[Annotated[int, msgspec.Meta(ge=1, le=65535)], ...]  # as generated C takes them
+Unit = Annotated[int, msgspec.Meta(ge=1, le=65535)]  # as many as generated C takes
 
 
 class AutoEncoder:
@@ -38,9 +38,14 @@ class AutoEncoder:
     class Settings(Section):
         """Units of the hidden layers, each with batch normalisation and ReLU."""
 
-        encoder: Units
-        bottleneck: Positive
-        decoder: Units
+        encoder: tuple[Unit, ...]
+        bottleneck: Unit
+        decoder: tuple[Unit, ...]
+
+        @property
+        def hidden(self) -> tuple[int, ...]:
+            """Units of all hidden layers, in order."""
+            return (*self.encoder, self.bottleneck, *self.decoder)
 
     kind = "autoencoder"
     scope = "machine"
@@ -62,10 +67,9 @@ class AutoEncoder:
 
     def fit(self, train: Store) -> Fitted:
         """Train on the windows of all clips; the last clips validate."""
-        cfg, units = self._cfg, self._settings
+        cfg = self._cfg
         keras_model.start_tensorflow(cfg.seed)
-        hidden = (*units.encoder, units.bottleneck, *units.decoder)
-        self._model = keras_model.build(cfg.feature.vector_size, hidden)
+        self._model = keras_model.build(cfg.feature.vector_size, self._settings.hidden)
         windows = Windows(train, cfg.feature.frames, cfg.fit.validation_split)
         history = training.fit(self._model, windows, cfg.fit, cfg.seed)
         self._chain = keras_chain.of_model(self._model)
@@ -82,7 +86,7 @@ class AutoEncoder:
         ------
         UserError : see `keras_model.load`.
         """
-        size = self._cfg.feature.vector_size
+        size, self._path = self._cfg.feature.vector_size, path
         chain = keras_chain.read(path)
         if chain and len(chain[0].weights) == len(chain[-1].bias) == size:
             self._chain = chain
@@ -108,4 +112,9 @@ class AutoEncoder:
         ------
         NotAChain : the model, a published one, is another.
         """
-        return self._chain or keras_chain.of_model(self._model)
+        if self._chain is None:
+            try:
+                self._chain = keras_chain.of_model(self._model)
+            except NotAChain as error:
+                raise NotAChain(f"{self._path}: {error}") from error
+        return self._chain

@@ -7,7 +7,6 @@ The embedding of a clip is the mean over time of its mel frames, without logarit
 from __future__ import annotations
 
 import functools
-import zipfile
 from pathlib import Path
 
 import msgspec
@@ -69,13 +68,17 @@ class Frozen:
         ------
         UserError : the file is damaged or holds other arrays.
         """
+        path.open("rb").close()  # what forbids that is no damage
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 embeddings, domains = arrays["embeddings"], arrays["domains"].tolist()
             if embeddings.shape != (len(domains), self.rows.width) or embeddings.dtype != "f4":
                 raise ValueError(f"embeddings of shape {embeddings.shape}, {embeddings.dtype}")
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: not a readable model ({error}); train it anew") from error
+            if not np.isfinite(embeddings).all():
+                raise ValueError("embeddings that are not numbers")
+        except Exception as error:  # the reader raises whatever a damaged file leads it to
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"{path}: not a readable model ({reason}); train it anew") from error
         self._backend.fit(embeddings, domains)
 
     def score(self, test: Store) -> Scores:

@@ -251,9 +251,7 @@ def write(path: Path, costs: Sequence[Cost]) -> None:
     files.write_csv(path, [HEADER, *rows])
 
 
-def show(
-    costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str], folder: Path
-) -> int:
+def show(costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str], path: Path) -> int:
     """Print what the model costs on boards, 100 columns wide; exit status 1 if one failed."""
     if costs:
         print("\nIs the C code the TFLite file? Every output byte is compared with LiteRT's:\n")
@@ -276,7 +274,7 @@ def show(
     for line in missing:
         print(f"not run: {line}")
     if costs:
-        print(f"more figures: {folder}/mcu.csv")
+        print(f"more figures: {path}")
     failed = [c for c in costs if c.verdict != "pass"]
     if failed:
         print(f"C CODE FAILS in {len(failed)} of {len(costs)} places; the first: {failed[0].core}")

@@ -137,7 +137,7 @@ def write(path: Path, rows: Sequence[Comparison]) -> None:
     files.write_csv(path, [["" if x is None else x for x in row] for row in table])
 
 
-def show(rows: Sequence[Comparison], titles: dict[str, str], folder: Path) -> int:
+def show(rows: Sequence[Comparison], titles: dict[str, str], path: Path) -> int:
     """Print the comparisons, 100 columns wide at most; return the exit status, 1 if any failed."""
     print("\nIs each converted model still the Keras model? The same test clips, scored by both:\n")
     print(
@@ -153,7 +153,7 @@ def show(rows: Sequence[Comparison], titles: dict[str, str], folder: Path) -> in
         print(f"{name}{errors}{aucs}  {r.verdict}")
     failed = [r for r in rows if r.verdict == FAIL]
     print("\nscore error: |score - Keras| / Keras over the clips; p: that both AUCs are the same")
-    print(f"the tolerances, and more figures: {folder}/parity.csv")
+    print(f"the tolerances, and more figures: {path}")
     if any(r.verdict == CHANCE for r in rows):
         print("within chance: the AUC fell, but so few clips cannot tell it from luck (p)")
     if failed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from asd.evaluation import metrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from asd.training import History
+    from asd.training import Epoch
 
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 6.4, 4.4, 120
 NORMAL_COLOUR, ANOMALY_COLOUR = "#3b7dd8", "#d8593b"
@@ -37,7 +37,7 @@ def figure(path: Path, rows: int = 1, height: float = HEIGHT_INCHES) -> Iterator
         drawn.savefig(temporary, format="png")
 
 
-def history(path: Path, machine_type: str, rows: History) -> None:
+def history(path: Path, machine_type: str, rows: Sequence[Epoch]) -> None:
     """Training and validation loss by epoch."""
     epochs, losses, val_losses = zip(*rows, strict=True)
     with figure(path) as (axes,):

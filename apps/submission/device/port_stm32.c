@@ -5,8 +5,8 @@
        make -C mcu MODEL=... BUILD=... CROSS=arm-none-eabi- ARCH=arm \
            CPUFLAGS="-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard" \
            FLASH=0x08000000 FLASH_BYTES=2M RAM=0x20000000 RAM_BYTES=192K \
-           MAIN="../submission/device/main.c ../submission/device/protocol.c \
-               ../submission/device/port_stm32.c semihosting.c"
+           MAIN="../apps/submission/device/main.c ../apps/submission/device/protocol.c \
+               ../apps/submission/device/port_stm32.c semihosting.c"
 
    To adapt to another STM32: the places marked ADAPT, and the memory map in the command. */
 
