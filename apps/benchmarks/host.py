@@ -5,7 +5,7 @@
 Makes demo clips in the layout of ToyCar (11 s, 16 kHz), then measures both ways alternately:
 features, training, scoring, calibration and conversion, the four scripts end to end, peak memory,
 and how soon the scripts start. Writes <out>/host.csv and host.png, and prints the table. `full`
-takes 23 minutes on two cores, and for a while all memory but the last gigabyte. Linux: memory is
+takes 30 minutes on two cores, and for a while all memory but the last gigabyte. Linux: memory is
 read from /proc.
 """
 
