@@ -149,7 +149,7 @@ def _contents(folder: Path) -> dict[str, list[str]]:
     contents: dict[str, list[str]] = {}
     for line in (folder / MARKER).read_text(encoding="utf-8").splitlines():
         if line.startswith(" ") and contents:
-            contents[list(contents)[-1]].append(line.strip())
+            contents[list(contents)[-1]].append(line[1:])
         else:
             contents[line] = []
     return contents
