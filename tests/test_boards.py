@@ -184,7 +184,8 @@ def test_an_endless_model_is_stopped(m4: boards.Board, tmp_path: Path):
 def test_ctrl_c_leaves_no_process(m4: boards.Board, tmp_path: Path):
     folder = model(tmp_path / "model", model=ENDLESS)
     code = (
-        "import signal, sys, numpy as np\nfrom pathlib import Path\nfrom asd.embedded import boards\n"
+        "import signal, sys, numpy as np\nfrom pathlib import Path\n"
+        "from asd.embedded import boards\n"
         # A shell's background jobs inherit that it is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"boards.run(boards.named({m4.name!r}), Path(sys.argv[1]), "
