@@ -28,14 +28,15 @@ def train(cfg, paths, clips, machine_type):
     seconds = time.perf_counter() - start
 
     path = paths.model(machine_type, detector.suffixes[0])
-    with files.whole_file(path) as temporary:
+    how = ""
+    with files.whole_file(path, durable=True) as temporary:
         detector.save(temporary)
         record = provenance.of_training(detector, cfg, clips, temporary, fitted, seconds)
-        files.write_json(files.record(path), record | {"model": path.name})
-    how = ""
-    if history := fitted.history:
-        write_history(paths, machine_type, history)
-        how = f"loss {history[-1].loss:.3f} dB^2 after {len(history)} epochs, "
+        if history := fitted.history:
+            write_history(paths, machine_type, history)
+            how = f"loss {history[-1].loss:.3f} dB^2 after {len(history)} epochs, "
+        # The model last, and rather none than one with another's record.
+        files.write_json(files.record(path), record, durable=True, instead_of=path)
     print(f"{path}: {how}{seconds:.0f} s")
 
 
@@ -65,7 +66,7 @@ def main(argv=None):
         for name, clips in stores.items()
     }
     for machine_type, clips in stores.items():
-        print(f"{machine_type}: {len(clips)} clips, {clips.n_rows} rows of {detector.rows.title}")
+        print(f"{machine_type}: {clips}")
         if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
         else:

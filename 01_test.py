@@ -35,6 +35,7 @@ def main(argv=None):
     scored = []
     for path, clip_set in zip(models, clip_sets, strict=True):
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
+        print(f"{clip_set.machine_type}: {clips}")
         detector.load(path)
         scored.append(detector.score(clips))
         scores.write(paths, scored[-1])

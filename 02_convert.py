@@ -39,10 +39,10 @@ def convert(cfg, paths, chain, model, clips, machine_type):
     contents = dict(conversions(prepared, windows, per_channel, correct))
     for variant, content in contents.items():
         path = paths.tflite(machine_type, variant.suffix)
-        with files.whole_file(path) as temporary:
-            temporary.write_bytes(content)
         made = provenance.of_conversion(cfg, clips, model, variant, content, len(windows))
-        files.write_json(files.record(path), made)
+        with files.whole_file(path, durable=True) as temporary:
+            temporary.write_bytes(content)
+            files.write_json(files.record(path), made, durable=True)
         print(f"{path}: {variant.title}, {len(content):,} bytes")
     folder = paths.c_source(machine_type)
     codegen.write(contents[MCU], folder)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +23,10 @@ HERE = Path(__file__).resolve().parent
 
 class UserError(Exception):
     """Something the user can mend: shown as one line that names it and the remedy."""
+
+
+class UnusableClip(ValueError):
+    """A recording that cannot be used; the message says why."""
 
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -64,43 +68,77 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 # Samples.
 
+TOO_LOUD = 10.0  # 20 dB above full scale: no converter gives that, integers in a float file do
+FULL_SCALE = 32767 / 32768  # the largest sample of 16 bits
+READ_TOGETHER = 2**20  # samples
 
-def read_samples(path: Path, feature: Feature) -> np.ndarray:
+
+class Level(NamedTuple):
+    """What a whole clip is like, as shares of its length."""
+
+    clipped: float  # samples at full scale
+    still: float  # stretches of hop_length samples that are all alike: digital silence
+
+
+def read_clip(source: Path | BinaryIO, feature: Feature) -> tuple[np.ndarray, Level]:
     """The samples that the kept frames of a clip need; zeros stand where they leave the clip.
+
+    Read from the clip's start to its end, as some formats must be.
 
     Returns
     -------
-    ((n_kept_frames - 1) * hop_length + n_fft,) float32, full scale is 1
+    samples : ((n_kept_frames - 1) * hop_length + n_fft,) float32, full scale is 1
+    level : of the whole clip
 
     Raises
     ------
-    ValueError : the file cannot be decoded, or a sample is not a number.
+    UnusableClip : it cannot be decoded, ends early, or its samples are no numbers or too loud.
     """
     import soundfile
 
+    hop, at, looks = feature.hop_length, 0, [(0.0, 0, 0)]
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(source) as file:
             first, end = feature.kept_frames(file.frames)
-            start = first * feature.hop_length - feature.n_fft // 2
-            stop = start + (end - first - 1) * feature.hop_length + feature.n_fft
-            inside = slice(max(start, 0), min(stop, file.frames))
-            file.seek(inside.start)
-            count, whole = inside.stop - inside.start, file.subtype == "PCM_16"
+            start = first * hop - feature.n_fft // 2
+            samples = np.zeros((end - first - 1) * hop + feature.n_fft, np.float32)
             # The usual clips' integers: libsndfile takes five times as long to make them floats.
-            block = file.read(count, "int16" if whole else "float32", always_2d=True)
+            kind, unit = ("int16", 2**-15) if file.subtype == "PCM_16" else ("float32", 1.0)
+            while at < file.frames:
+                block = file.read(max(READ_TOGETHER // hop, 1) * hop, kind, always_2d=True)
+                if not len(block):
+                    raise UnusableClip("ends early")
+                one = block[:, feature.channel or 0]
+                needed = one[max(start - at, 0) : max(start + len(samples) - at, 0)]
+                into = samples[max(at - start, 0) :][: len(needed)]
+                np.multiply(needed, np.float32(unit), into)
+                looks.append(_look(one, hop, unit))
+                at += len(block)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"cannot be decoded ({error.error_string.rstrip('.')})") from error
-    if len(block) != count or not (whole or np.isfinite(block).all()):
-        raise ValueError("holds samples that are not numbers (NaN or infinite), or ends early")
-    samples = np.zeros(stop - start, np.float32)
-    scale = np.float32(2**-15 if whole else 1)
-    one = block[:, feature.channel or 0]
-    np.multiply(one, scale, samples[inside.start - start : inside.stop - start])
-    return samples
+        raise UnusableClip(f"cannot be decoded ({error.error_string.rstrip('.')})") from error
+    peak, clipped, still = np.max(looks, axis=0)[0], *np.sum(looks, axis=0)[1:]
+    if not np.isfinite(peak):
+        raise UnusableClip("holds samples that are not numbers (NaN or infinite)")
+    if peak > TOO_LOUD:
+        raise UnusableClip(f"samples up to {peak:.6g}, full scale is 1; if they are integers of 16 "
+                           "bits in a float file, divide them by 32768")  # fmt: skip
+    return samples, Level(clipped / max(at, 1), still * hop / max(at, 1))
+
+
+def _look(samples: np.ndarray, hop: int, unit: float) -> tuple[float, int, int]:
+    """Largest absolute value, samples at full scale, and stretches of a hop that are all alike."""
+    whole = len(samples) // hop * hop
+    stretches = samples[:whole].reshape(-1, hop)
+    low, high = stretches.min(axis=1), stretches.max(axis=1)
+    ends = np.concatenate([low, high, samples[whole:]]).astype(np.float64)
+    peak = unit * np.abs(ends).max()
+    clipped = 0
+    if peak >= FULL_SCALE:
+        clipped = np.count_nonzero(np.abs(samples.astype(np.float32)) >= FULL_SCALE / unit)
+    return peak, clipped, np.count_nonzero(low == high)
 
 
 # Log-mel frames.
-
 
 # Slaney's mel scale, of his Auditory Toolbox (1998): linear up to 1 kHz, then logarithmic.
 _LINEAR_HZ, _BREAK_HZ = 200 / 3, 1000.0  # Hz of a mel below the break, and where that is
@@ -108,12 +146,7 @@ _LOG_STEP = math.log(6.4) / 27  # of a mel above it
 
 
 def mel_frequencies(n: int, highest: float) -> np.ndarray:
-    """Frequencies that are evenly spread on Slaney's mel scale, from 0 Hz to `highest`.
-
-    Returns
-    -------
-    (n,) float64, Hz
-    """
+    """(n,) float64, Hz: evenly spread on Slaney's mel scale, from 0 Hz to `highest`."""
     mel_of_break = _BREAK_HZ / _LINEAR_HZ
     top = highest / _LINEAR_HZ
     if highest > _BREAK_HZ:
@@ -125,13 +158,9 @@ def mel_frequencies(n: int, highest: float) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
-    """Slaney mel bands from 0 Hz to half the sample rate, normalised by area.
+    """Slaney mel bands from 0 Hz to half the sample rate, (n_mels, 1 + n_fft // 2) float32.
 
-    Triangles between the neighbours' centres, of height 2 / width in Hz.
-
-    Returns
-    -------
-    (n_mels, 1 + n_fft // 2) float32
+    Normalised by area: triangles between the neighbours' centres, of height 2 / width in Hz.
     """
     bins = np.arange(1 + n_fft // 2) * sample_rate / n_fft  # (n_bins,) float64, Hz
     edges = mel_frequencies(n_mels + 2, sample_rate / 2)[:, None]  # Hz
@@ -172,19 +201,14 @@ def hann(n: int) -> np.ndarray:
 
 
 FRAMES_TOGETHER = 100  # their spectra, 0.8 MB, stay in a core's cache
-
-
 _of_thread = threading.local()
 
 
 def _buffers(n_fft: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A thread's memory for a transform, kept: new pages cost more than the transform itself.
 
-    Returns
-    -------
-    tapered samples, (FRAMES_TOGETHER, n_fft) float64; spectra and energies, (FRAMES_TOGETHER,
-    1 + n_fft // 2) complex128 and float32. In float64, for the rounding of a float32 transform
-    would fill the quiet bands of a tone.
+    Tapered samples, (FRAMES_TOGETHER, n_fft) float64; spectra and energies, (FRAMES_TOGETHER,
+    1 + n_fft // 2) complex128 and float32. The rounding of float32 would fill a tone's quiet bands.
     """
     kept = getattr(_of_thread, "buffers", None)
     if kept is None or kept[0].shape[1] != n_fft:
@@ -248,8 +272,10 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
 Transform = Callable[[np.ndarray, Feature], np.ndarray]
 
 
-def clip_frames(path: Path, feature: Feature, transform: Transform = log_mel) -> np.ndarray:
-    """The kept frames of a clip, log-mel or of another transform; only their samples are read.
+def clip_frames(
+    source: Path | BinaryIO, feature: Feature, transform: Transform = log_mel
+) -> np.ndarray:
+    """The kept frames of a clip, log-mel or of another transform.
 
     Frame t is centred on sample t * hop_length; beyond the clip's ends stand zeros, as in
     librosa's melspectrogram(center=True) since 0.10.
@@ -260,13 +286,9 @@ def clip_frames(path: Path, feature: Feature, transform: Transform = log_mel) ->
 
     Raises
     ------
-    ValueError : see `read_samples`.
+    UnusableClip : see `read_clip`.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        frames = transform(read_samples(path, feature), feature)
-    if not np.isfinite(frames).all():
-        raise ValueError("holds samples that are far too large")
-    return frames
+    return transform(read_clip(source, feature)[0], feature)
 
 
 # Windows of consecutive frames, each a vector, frame-major (element n_mels * t + m).
@@ -291,25 +313,18 @@ def vectors(frames: np.ndarray, n: int) -> np.ndarray:
 # Anomaly scores.
 
 Predict = Callable[[np.ndarray], np.ndarray]
-WINDOWS_PER_CALL = 16384  # 42 MB
 
 
-def clip_errors(inputs: np.ndarray, outputs: np.ndarray, counts: Sequence[int]) -> list[float]:
-    """Mean squared reconstruction error of each clip, dB^2.
-
-    Parameters
-    ----------
-    inputs, outputs : (n_windows, n * n_mels) float32, dB, one clip's windows after the other's
-    counts : windows of each clip
-    """
-    errors = np.square(inputs - outputs).mean(axis=1, dtype=np.float64)  # (n_windows,)
-    return [part.mean() for part in np.split(errors, np.cumsum(counts)[:-1])]
+def reconstruction_error(inputs: np.ndarray, outputs: np.ndarray) -> float:
+    """Mean squared error of a clip over its windows, (n_windows, n * n_mels) float32, in dB^2."""
+    return float(np.square(inputs - outputs).mean(axis=1, dtype=np.float64).mean())
 
 
 def anomaly_scores(predict: Predict, clips: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Mean squared reconstruction error of each clip over all its windows and elements.
+    """Mean squared reconstruction error of each clip.
 
-    Windows of many clips go through the model in one call.
+    A clip goes through the model alone: the rounding of a matrix product depends on a row's place
+    in it, and clips of equal frames shall have equal scores.
 
     Parameters
     ----------
@@ -325,23 +340,8 @@ def anomaly_scores(predict: Predict, clips: Iterable[np.ndarray], n: int) -> np.
     ------
     UserError : the model gives a value that is not a number.
     """
-    scores: list[float] = []
-    batch: list[np.ndarray] = []
-    waiting = 0
-
-    def flush() -> None:
-        inputs = np.concatenate(batch)  # (n_windows, n * n_mels) float32
-        scores.extend(clip_errors(inputs, predict(inputs), [len(windows) for windows in batch]))
-
-    for frames in clips:
-        batch.append(vectors(frames, n))
-        waiting += len(batch[-1])
-        if waiting >= WINDOWS_PER_CALL:
-            flush()
-            batch, waiting = [], 0
-    if batch:
-        flush()
-    result = np.array(scores)
-    if not np.isfinite(result).all():
+    windows = (np.ascontiguousarray(vectors(frames, n)) for frames in clips)
+    scores = np.array([reconstruction_error(inputs, predict(inputs)) for inputs in windows])
+    if not np.isfinite(scores).all():
         raise UserError("the model's output is not a number for some clip; train it anew")
-    return result
+    return scores

@@ -76,9 +76,12 @@ class Knn:
             self._groups.append(index.fit(some))
 
     def score(self, embeddings: np.ndarray) -> np.ndarray:
-        """See `BackEnd.score`."""
-        distances = [index.kneighbors(embeddings)[0].mean(axis=1) for index in self._groups]
-        return np.min(distances, axis=0).astype(np.float64)
+        """See `BackEnd.score`; one by one, for products round otherwise in company."""
+        scores = [
+            min(index.kneighbors(one[None])[0].mean() for index in self._groups)
+            for one in embeddings
+        ]
+        return np.array(scores, np.float64)
 
 
 KINDS = {"knn": Knn}

@@ -22,11 +22,17 @@ class Clip:
 
     path: Path
     machine_type: str
-    section: str  # the machine id of DCASE 2020, two digits: "01"
+    section: str  # the machine id of DCASE 2020, digits: "01"
     split: str  # "train" or "test"
     label: int | None  # 0 normal, 1 anomalous, None unknown
     domain: str | None = None  # "source", "target"
     attributes: str = ""  # of the operation, as the name tells them
+    n_samples: int | None = None  # its length, once its header was read
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """By which sections are ordered: by number, where they are numbers."""
+        return int(self.section) if self.section.isdecimal() else -1, self.section
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Scores:
     def by_section(self) -> Iterator[tuple[str, Scores]]:
         """The scores of each section (machine id), in order."""
         sections = np.array([clip.section for clip in self.clips])
-        for section in np.unique(sections).tolist():
+        for _, section in sorted({clip.place for clip in self.clips}):
             yield section, self.at(np.flatnonzero(sections == section))
 
     def relative_errors(self, values: np.ndarray) -> np.ndarray:

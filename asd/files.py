@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import functools
 import hashlib
 import json
 import operator
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,22 +23,79 @@ import numpy as np
 from asd.config import EVAL, Config
 from common import UserError
 
+OURS = ".asd-"  # folders of files that are being written
+
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it on success and removed on failure."""
+def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
+    """A temporary file of the same name, renamed to `path` on success and removed on failure.
+
+    It stands in a folder of its own beside `path`, locked while this process lives, so that what
+    a killed one left is told from what others are writing, on whatever machine, and removed.
+
+    Parameters
+    ----------
+    durable : on disk before it appears: after a power failure it is whole or not there
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    sweep(path.parent)
+    folder, lock = _own_folder(path)
+    temporary = folder / path.name
     try:
         yield temporary
+        if durable:
+            _flush(temporary)
         temporary.replace(path)
+        if durable:
+            _flush(path.parent)
     except OSError as error:
         if error.filename in (None, str(temporary), temporary):
             error.filename = str(path)  # the name that a person knows
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _own_folder(path: Path) -> tuple[Path, int]:
+    """A new folder beside `path`, and what holds its lock until it is closed."""
+    while True:
+        try:
+            folder = Path(tempfile.mkdtemp(prefix=OURS, dir=path.parent))
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks: never swept
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except FileNotFoundError:  # swept by another run in the moment before it was locked
+            continue
+        if folder.is_dir():
+            return folder, lock
+        os.close(lock)
+
+
+@functools.cache
+def sweep(folder: Path) -> None:
+    """Remove what dead runs left half written in a folder; once in a process."""
+    for left in folder.glob(f"{OURS}*"):
+        with contextlib.suppress(OSError):  # somebody is writing there, or has just ended
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+            finally:
+                os.close(lock)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def check_writable(folder: Path) -> None:
@@ -72,10 +131,21 @@ def read_csv(path: Path) -> list[list[str]]:
         raise UserError(f"{path}: damaged ({error}); remove it") from error
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write plain values as indented JSON."""
-    with whole_file(path) as temporary:
+def write_json(
+    path: Path, values: Any, durable: bool = False, instead_of: Path | None = None
+) -> None:
+    """Write plain values as indented JSON.
+
+    Parameters
+    ----------
+    durable : see `whole_file`
+    instead_of : a file that is removed when this one is on disk, before it appears
+    """
+    with whole_file(path, durable) as temporary:
         temporary.write_text(json.dumps(msgspec.to_builtins(values), indent=2) + "\n")
+        if instead_of:
+            _flush(temporary)
+            instead_of.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -28,7 +28,12 @@ def _plain(values: Any) -> Any:
 def of_training(
     detector: Detector, cfg: Config, store: Store, model: Path, fitted: Fitted, seconds: float
 ) -> dict[str, Any]:
-    """The record of a trained model: `model_<type>.json`."""
+    """The record of a trained model: `model_<type>.json`.
+
+    Parameters
+    ----------
+    model : its file, of the name that it will have
+    """
     configuration = _plain(detector.made_of)
     last = fitted.history[-1] if fitted.history else None
     return {
@@ -107,18 +112,23 @@ def _difference(detector: Detector, store: Store, path: Path) -> str | None:
 
 
 def check_model(detector: Detector, path: Path) -> None:
-    """See that a model of ours has the features and the make of the configuration.
+    """See that a model of ours is whole, with the features and the make of the configuration.
 
     How long it was trained and on which clips may differ. Nothing is known of a published model,
     and nothing is checked.
 
     Raises
     ------
-    UserError : it was trained with others; the first key that differs is named.
+    UserError : it is not what its record describes, or was trained with others; the first key
+        that differs is named.
     """
     record = files.record(path)
-    if path.suffix == detector.suffixes[0] and record.exists():
-        there, _ = files.read_keys(record, "configuration", "configuration.feature")
+    if path.name.endswith(detector.suffixes[0]) and record.exists():
+        keys = "configuration", "configuration.feature", "sha256"
+        there, _, sha256 = files.read_keys(record, *keys)
+        if files.file_hash(path) != sha256:
+            raise UserError(f"{path}: not the model that {record.name} describes; train it anew: "
+                            "00_train.py with --overwrite")  # fmt: skip
         here = _plain(detector.made_of)
         for part in ("feature", "detector"):
             known = part in there  # older records tell no detector

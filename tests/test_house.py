@@ -18,8 +18,16 @@ from conftest import ROOT, SCRIPTS
 # The floors of the house: a file imports files of its own floor or of those below.
 FLOORS = (
     ("common",),
-    ("asd.sections", "asd.config", "asd.files", "asd.cli", "asd.versions", "asd.workers"),
-    ("asd.clips",),
+    (
+        "asd.sections",
+        "asd.config",
+        "asd.files",
+        "asd.cli",
+        "asd.versions",
+        "asd.workers",
+        "asd.wav",
+    ),
+    ("asd.clips", "asd.rows"),
     ("asd.store",),
     ("asd.corpora", "asd.features"),
     ("keras_model", "asd.networks", "asd.losses", "asd.augment"),

@@ -1,6 +1,7 @@
 """Frame stores: computed once, reused, rebuilt when anything differs."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from conftest import SAMPLE_RATE, frames_of, write_clip, write_config
 
 import common
 from asd import config, files, store
+from asd.rows import Extracted
 from common import UserError
 
 
@@ -57,7 +59,8 @@ def test_gather_gives_the_windows_of_each_clip(data):
 
 def test_a_store_that_is_cut_while_it_is_read(data):
     rows = load(data)
-    rows.path.write_bytes(rows.path.read_bytes()[:-4])
+    (path,) = (data / "features").glob("*.f32")
+    os.truncate(path, path.stat().st_size - 4)
     with pytest.raises(UserError, match="changed while it was read"):
         list(rows)
 
@@ -96,6 +99,89 @@ def test_a_store_is_rebuilt_when_a_clip_or_a_setting_differs(data, computed):
     load(data, feature={"n_mels": 64})
     assert len(computed) == 5
     assert len(stores(data)) == 2, "stores of other settings are kept"
+
+
+def test_a_clip_replaced_at_the_same_size_and_time_is_seen(data, computed):
+    path = load(data).clips[0].path
+    times = path.stat()
+    new = write_clip(path.with_name("new"), seed=77, format="WAV")
+    assert new.stat().st_size == times.st_size
+    new.replace(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    cfg = config.load_config(data / "test.yaml")
+    np.testing.assert_array_equal(load(data)[0], common.clip_frames(path, cfg.feature))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # in place
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    np.testing.assert_array_equal(load(data)[0], common.clip_frames(path, cfg.feature))
+    assert len(computed) == 3
+
+
+def test_clips_are_identified_by_their_bytes_not_by_their_frames(data, monkeypatch):
+    before = load(data)
+    exact = common.log_mel
+
+    def rounded_otherwise(samples, feature):
+        return np.nextafter(exact(samples, feature), np.float32(np.inf))
+
+    monkeypatch.setattr(common, "log_mel", rounded_otherwise)
+    shutil.rmtree(data / "features")
+    after = load(data)
+    assert not np.array_equal(before[0], after[0])
+    assert after.fingerprint == before.fingerprint
+    assert load(data, feature={"n_mels": 64}).fingerprint != before.fingerprint
+    path = before.clips[0].path
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # a sample that no frame needs
+    assert load(data).fingerprint != before.fingerprint
+
+
+def test_a_store_that_another_run_deletes_is_read_to_its_end(data):
+    rows = load(data)
+    expected = list(rows)
+    write_clip(rows.clips[0].path, seed=77)
+    other = load(data)
+    assert len(stores(data)) == 1
+    np.testing.assert_array_equal(list(rows), expected)
+    np.testing.assert_array_equal(rows.gather(np.arange(36), 5)[0], expected[0][:5].ravel())
+    assert not np.array_equal(other[0], expected[0])
+
+
+def test_a_loud_float_clip_is_refused_with_the_remedy(data):
+    path = data / "dev_data/ToyTest/train/normal_id_01_00000003.wav"
+    samples = 3000 * np.random.default_rng(0).standard_normal(24000)
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+    with pytest.raises(UserError, match=f"{path}: samples up to 1.*divide them by 32768"):
+        load(data)
+    soundfile.write(path, samples / 3000, SAMPLE_RATE, subtype="FLOAT")  # up to 4
+    assert len(load(data)) == 12
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_silent_and_clipped_clips_are_named_at_every_run(data, capsys, subtype):
+    folder = data / "dev_data/ToyTest/train"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(24000)
+    clipped, silent, quiet = noise.copy(), noise.copy(), noise * 2**-9
+    clipped[20000:23000:2] = 1.0
+    clipped[20001:23000:2] = -1.0
+    silent[:3000] = 0
+    for number, samples in enumerate([clipped, silent, quiet]):
+        name = folder / f"normal_id_01_{number:08}.wav"
+        soundfile.write(name, samples, SAMPLE_RATE, subtype=subtype)
+    for _ in range(2):
+        load(data)
+        told = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+        assert told == [
+            f"warning: {folder}/normal_id_01_00000000.wav: 12% of its samples are at full scale, "
+            "clipped",
+            f"warning: {folder}/normal_id_01_00000001.wav: 11% of it is digital silence",
+        ]
+
+
+def test_how_much_of_the_clips_is_used_is_said(data):
+    text = str(load(data))
+    assert text.endswith("; 85% of the clips is used, frames 4 to 44 (feature.central_frames)")
+    assert "used" not in str(load(data, feature={"central_frames": None}))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "index", "offsets", "gone"])
@@ -174,7 +260,7 @@ def test_samples_that_are_too_large_are_the_clips_fault(data):
     path = data / "dev_data/ToyTest/train/normal_id_01_00000003.wav"
     loud = 1e25 * np.random.default_rng(0).standard_normal(24000)
     soundfile.write(path, loud.astype(np.float32), SAMPLE_RATE, subtype="FLOAT")
-    with pytest.raises(UserError, match=f"{path}: holds samples that are far too large"):
+    with pytest.raises(UserError, match=f"{path}: samples up to .*e.25, full scale is 1"):
         load(data)
 
 
@@ -236,7 +322,7 @@ def test_bad_clips_are_skipped_and_listed(data, capsys):
 
 def test_a_failed_extraction_leaves_nothing(data, monkeypatch):
     def failing(*_):
-        yield np.zeros((40, 128), np.float32)
+        yield Extracted(np.zeros((40, 128), np.float32), "", None)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "_extract", failing)

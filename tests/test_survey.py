@@ -1,5 +1,7 @@
 """Which clips are found, and what is wrong with others."""
 
+import os
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import soundfile
 from conftest import SAMPLE_RATE, make_data, write_clip
 
 from asd import config
+from asd.clips import Scores
 from asd.corpora import dcase2020, survey
-from common import UserError
+from common import UnusableClip, UserError
 
 FEATURE = config.load_config().feature
 
@@ -41,7 +44,9 @@ def test_ids_are_read_from_names_alone(tmp_path):
         ("dev", "train", "recording.wav"),
         ("dev", "test", "id_01_00000000.wav"),
         ("eval", "test", "normal_id_01_00000000.wav"),
-        ("dev", "test", "normal_id_1_00000000.wav"),
+        ("dev", "test", "normal_id__00000000.wav"),
+        ("dev", "test", "normal_id_a1_00000000.wav"),
+        ("dev", "test", "normal_id_\N{ARABIC-INDIC DIGIT ONE}_00000000.wav"),
     ],
 )
 def test_a_name_that_fits_no_pattern_is_bad(tmp_path, mode, split, name):
@@ -52,6 +57,43 @@ def test_a_name_that_fits_no_pattern_is_bad(tmp_path, mode, split, name):
     assert not clips
     assert bad.path.name == name
     assert "rename or remove" in bad.reason
+    assert "<id> and <number> are digits" in bad.reason
+
+
+def test_ids_have_any_number_of_digits_and_are_ordered_as_numbers(tmp_path):
+    for name in ("10", "2", "123", "02"):
+        write_clip(tmp_path / f"normal_id_{name}_0.wav")
+    clips, bad = dcase2020.find_clips(tmp_path, "dev", "ToyTest", "test")
+    assert not bad
+    assert [clip.section for clip in clips] == ["02", "2", "10", "123"]
+    scored = Scores(tuple(reversed(clips)), np.arange(4.0))
+    assert [name for name, _ in scored.by_section()] == ["02", "2", "10", "123"]
+
+
+def machine_types(root, *folders):
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+    return root
+
+
+def test_stray_folders_are_left_out_and_said(tmp_path, capsys):
+    data = machine_types(
+        tmp_path, "fan/train", "pump/test", "__MACOSX/fan", "@eaDir/x", "old/fan/train", "empty"
+    )
+    assert dcase2020.find_machine_types(data) == ["fan", "pump"]
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 4
+    assert f"left out {data}/@eaDir: neither train nor test in it, so no machine type" in told
+    assert any(f"move {data}/old/fan up in its place" in line for line in told)
+    assert dcase2020.find_machine_types(data, ["pump"]) == ["pump"]
+    assert capsys.readouterr().out == ""
+
+
+def test_the_inner_folder_is_suggested_where_no_other_qualifies(tmp_path):
+    data = machine_types(tmp_path, "ToyCar/ToyCar/train")
+    for wanted in ([], ["ToyCar"]):
+        with pytest.raises(UserError, match="move .*ToyCar/ToyCar up in its place"):
+            dcase2020.find_machine_types(data, wanted)
 
 
 def test_missing_and_empty_folders_are_named(tmp_path):
@@ -59,7 +101,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
         dcase2020.find_machine_types(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"no machine type in it.*get_dataset\.sh"):
         dcase2020.find_machine_types(tmp_path)
-    (tmp_path / "fan").mkdir()
+    (tmp_path / "fan" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="no machine type pump; found: fan"):
         dcase2020.find_machine_types(tmp_path, ["pump"])
     with pytest.raises(UserError, match=r"no \.wav file"):
@@ -88,12 +130,21 @@ def broken_clips(tmp_path):
         "empty": (file("empty.wav", b""), "the file is empty"),
         "not wav": (file("text.wav", b"hello, this is no recording" * 99), "not a readable wav"),
         "header only": (file("header.wav", whole[:20]), "not a readable wav"),
-        "truncated": (file("cut.wav", whole[: len(whole) // 2]), "truncated.*promises 256044"),
+        "truncated": (file("cut.wav", whole[: len(whole) // 2]), "truncated.*promises 256000"),
         "flac": (clip("flac.wav", format="FLAC"), "FLAC file, not wav"),
         "rate": (clip("rate.wav", rate=44100), "sample rate 44100 Hz.*16000 Hz"),
         "stereo": (stereo, "2 channels.*feature.channel"),
         "short": (clip("short.wav", n_samples=100000), "too short: 196 frames.*250 frames"),
     }
+
+
+def reason(path, feature=FEATURE):
+    """Why a clip cannot be used; None where it can."""
+    try:
+        survey.examine(path, feature)
+    except UnusableClip as error:
+        return str(error)
+    return None
 
 
 FAULTS = ("empty", "not wav", "header only", "truncated", "flac", "rate", "stereo", "short")
@@ -104,18 +155,21 @@ def test_an_unusable_clip_is_told_with_the_remedy(tmp_path, fault):
     import re
 
     path, expected = broken_clips(tmp_path)[fault]
-    reason = survey.check_clip(path, FEATURE)
-    assert re.search(expected, reason)
-    assert re.search("replace|resample|convert|remove|choose", reason)
-    assert survey.check_clip(tmp_path / "whole.wav", FEATURE) is None
+    why = reason(path)
+    assert re.search(expected, why)
+    assert re.search("replace|resample|convert|remove|choose", why)
+    assert survey.examine(tmp_path / "whole.wav", FEATURE) == LONG
+
+
+def test_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "normal_id_01_00000000.wav")
+    assert reason(tmp_path / "normal_id_01_00000000.wav") == "not a file; remove it"
 
 
 def test_the_shortest_usable_clip(tmp_path):
     needed = 249 * 512  # samples: frame 249 is centred on the end
-    assert survey.check_clip(write_clip(tmp_path / "a.wav", n_samples=needed), FEATURE) is None
-    assert "too short" in survey.check_clip(
-        write_clip(tmp_path / "b.wav", n_samples=needed - 1), FEATURE
-    )
+    assert reason(write_clip(tmp_path / "a.wav", n_samples=needed)) is None
+    assert "too short" in reason(write_clip(tmp_path / "b.wav", n_samples=needed - 1))
 
 
 def test_a_channel_is_chosen(tmp_path):
@@ -123,5 +177,5 @@ def test_a_channel_is_chosen(tmp_path):
     path = tmp_path / "eight.wav"
     soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
     third = msgspec.structs.replace(FEATURE, channel=2)
-    assert survey.check_clip(path, third) is None
-    assert "no channel 9" in survey.check_clip(path, msgspec.structs.replace(FEATURE, channel=9))
+    assert reason(path, third) is None
+    assert "no channel 9" in reason(path, msgspec.structs.replace(FEATURE, channel=9))

@@ -24,10 +24,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 import common
-from asd import cli, config, files
+from asd import cli, config, files, wav
 from asd.config import Config
 from asd.corpora import dcase2020, survey
-from common import Feature, UserError
+from common import Feature, UnusableClip, UserError
 
 SUFFIX = "_hist_librosa.bin"  # of the official file names
 FLOAT_BYTES = 4
@@ -160,8 +160,10 @@ def write_set(folder: Path, clips: Path, entries: Sequence[Entry], feature: Feat
         path = clips / one.wav
         if not path.is_file():
             raise UserError(f"{path}: missing, and the list names it; see get_dataset.sh")
-        if reason := survey.check_clip(path, feature):
-            raise UserError(f"{path}: {reason}")
+        try:
+            survey.examine(path, feature)
+        except UnusableClip as error:
+            raise UserError(f"{path}: {error}") from error
         if (one.window_bytes, one.stride_bytes) != (feature.frames * stride, stride):
             raise UserError(
                 f"{one.file}: windows of {one.window_bytes} bytes with a stride of "
@@ -170,8 +172,8 @@ def write_set(folder: Path, clips: Path, entries: Sequence[Entry], feature: Feat
             )
     for one in tqdm(entries, "spectrograms", unit="clip", disable=None):
         try:
-            frames = common.clip_frames(clips / one.wav, feature)
-        except ValueError as error:
+            frames = common.clip_frames(wav.source(clips / one.wav), feature)
+        except UnusableClip as error:
             raise UserError(f"{clips / one.wav}: {error}; replace it") from error
         with files.whole_file(folder / one.file) as temporary:
             temporary.write_bytes(frames.astype("<f4").tobytes())  # (n_frames, n_mels), dB

@@ -10,20 +10,25 @@ from asd.clips import BadClip, Clip
 from common import UserError
 
 # What a clip may be called, by mode and folder.
+_NORMAL = r"(?P<label>normal)_id_(?P<id>\d+)_\d+\.wav"
 _NAMES = {
-    ("dev", "train"): ("normal_id_XX_NNNNNNNN.wav", r"(?P<label>normal)_id_(?P<id>\d\d)_\d+\.wav"),
+    ("dev", "train"): ("normal_id_<id>_<number>.wav", _NORMAL),
     ("dev", "test"): (
-        "normal_id_XX_NNNNNNNN.wav or anomaly_id_XX_NNNNNNNN.wav",
-        r"(?P<label>normal|anomaly)_id_(?P<id>\d\d)_\d+\.wav",
+        "normal_id_<id>_<number>.wav or anomaly_id_<id>_<number>.wav",
+        r"(?P<label>normal|anomaly)_id_(?P<id>\d+)_\d+\.wav",
     ),
-    ("eval", "train"): ("normal_id_XX_NNNNNNNN.wav", r"(?P<label>normal)_id_(?P<id>\d\d)_\d+\.wav"),
-    ("eval", "test"): ("id_XX_NNNNNNNN.wav", r"(?P<label>)id_(?P<id>\d\d)_\d+\.wav"),
+    ("eval", "train"): ("normal_id_<id>_<number>.wav", _NORMAL),
+    ("eval", "test"): ("id_<id>_<number>.wav", r"(?P<label>)id_(?P<id>\d+)_\d+\.wav"),
 }
+_IN_WORDS = "<id> and <number> are digits, as in normal_id_01_00000000.wav"
 _LABELS = {"normal": 0, "anomaly": 1, "": None}
+SPLITS = ("train", "test")
 
 
 def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
     """Machine types below a data folder, sorted; or those wanted, checked to be there.
+
+    A machine type is a folder that holds `train` or `test`. Others are left out, and said.
 
     Raises
     ------
@@ -32,13 +37,35 @@ def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
     help_line = "./get_dataset.sh downloads recordings, ./get_dataset.sh --demo makes demo sound"
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of recordings; {help_line}")
-    found = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-    if not found:
-        raise UserError(f"{folder}: no machine type in it; {help_line}")
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    found = [name for name in inside if _is_machine_type(folder / name)]
     for name in wanted:
+        if name in inside and name not in found:
+            raise UserError(f"{folder / name}: {_why_not(folder / name)}")
         if name not in found:
-            raise UserError(f"{folder}: no machine type {name}; found: {', '.join(found)}")
+            known = ", ".join(found) or "none"
+            raise UserError(f"{folder}: no machine type {name}; found: {known}")
+    strays = [name for name in inside if name not in found]
+    if not found:
+        why = f"{folder / strays[0]}: {_why_not(folder / strays[0])}" if strays else help_line
+        raise UserError(f"{folder}: no machine type in it; {why}")
+    for name in () if wanted else strays:
+        print(f"left out {folder / name}: {_why_not(folder / name)}")
     return list(dict.fromkeys(wanted)) or found
+
+
+def _is_machine_type(folder: Path) -> bool:
+    return any((folder / split).is_dir() for split in SPLITS)
+
+
+def _why_not(folder: Path) -> str:
+    """Why a folder is no machine type, and which folder in it might be meant."""
+    try:
+        inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and _is_machine_type(p)]
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    meant = f"; move {inner[0]} up in its place, or name {folder} as data folder" if inner else ""
+    return f"neither train nor test in it, so no machine type{meant}"
 
 
 def find_clips(
@@ -67,13 +94,14 @@ def find_clips(
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() != ".wav" or path.name[0] == ".":
             continue
-        if match := re.fullmatch(pattern, path.name, re.IGNORECASE):
+        if match := re.fullmatch(pattern, path.name, re.IGNORECASE | re.ASCII):
             label = _LABELS[match["label"].lower()]
             clips.append(Clip(path, machine_type, match["id"], split, label))
         else:
-            bad.append(BadClip(path, f"the name is not {expected}; rename or remove the file"))
+            reason = f"the name is not {expected} ({_IN_WORDS}); rename or remove the file"
+            bad.append(BadClip(path, reason))
     if not clips and not bad:
-        raise UserError(f"{folder}: no .wav file in it; clips are called {expected}")
+        raise UserError(f"{folder}: no .wav file in it; clips are called {expected} ({_IN_WORDS})")
     if split == "test":
-        clips.sort(key=lambda clip: (clip.section, clip.label or 0, clip.path.name))
+        clips.sort(key=lambda clip: (clip.place, clip.label or 0, clip.path.name))
     return clips, bad

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from asd import wav
 from asd.clips import BadClip, Clip, ClipSet, judge
 from asd.corpora.dcase2020 import find_clips
 from asd.files import Paths
-from common import Feature, UserError
+from common import Feature, UnusableClip, UserError
+
+MOST_SAMPLES_A_BYTE = 64  # no compression of libsndfile's reaches that
 
 
 def survey(
@@ -29,10 +32,11 @@ def survey(
             found = _of_tested_ids(paths, machine_type, found)
         clips = []
         for clip in found:
-            if reason := check_clip(clip.path, paths.cfg.feature):
-                bad.append(BadClip(clip.path, reason))
-            else:
-                clips.append(clip)
+            try:
+                n_samples = examine(clip.path, paths.cfg.feature)
+                clips.append(dataclasses.replace(clip, n_samples=n_samples))
+            except UnusableClip as error:
+                bad.append(BadClip(clip.path, str(error)))
         sets.append(ClipSet(paths.mode, machine_type, split, folder, tuple(clips), tuple(bad)))
     judge(paths, sets, skip_bad_clips)
     return sets
@@ -53,43 +57,52 @@ def _of_tested_ids(paths: Paths, machine_type: str, clips: list[Clip]) -> list[C
     return kept
 
 
-def check_clip(path: Path, feature: Feature) -> str | None:
-    """What is wrong with a clip as far as its header tells, with the remedy; None if nothing."""
+def examine(path: Path, feature: Feature) -> int:
+    """The length of a clip in samples, as far as its header tells.
+
+    Raises
+    ------
+    UnusableClip : with the remedy; as far as the header tells, too.
+    """
     import soundfile
 
+    wav.check(path)
     try:
-        with path.open("rb") as file:
-            riff_size = int.from_bytes(file.read(8)[4:], "little")  # bytes, without these 8
-            size = file.seek(0, os.SEEK_END)  # bytes
-    except OSError as error:
-        return f"cannot be read ({error.strerror}); make it readable or remove it"
-    if size == 0:
-        return "the file is empty; replace it"
-    try:
-        info = soundfile.info(str(path))
+        info = soundfile.info(wav.source(path))
     except soundfile.LibsndfileError as error:
-        return f"not a readable wav file ({error.error_string.rstrip('.')}); replace it"
-    if info.format not in ("WAV", "WAVEX"):
-        return f"a {info.format} file, not wav; convert it to wav"
-    if size < riff_size + 8 and riff_size != 0xFFFFFFFF:  # all ones: written as a stream
-        return f"truncated: its header promises {riff_size + 8} bytes, it has {size}; replace it"
+        reason = error.error_string.rstrip(".") or "of no format that libsndfile knows"
+        raise UnusableClip(f"not a readable wav file ({reason}); replace it") from error
+    if info.format not in ("WAV", "WAVEX", "RF64"):
+        raise UnusableClip(f"a {info.format} file, not wav; convert it to wav")
+    if info.frames > MOST_SAMPLES_A_BYTE * path.stat().st_size:
+        raise UnusableClip(f"its header promises {info.frames} samples, it holds less; replace it")
     if info.samplerate != feature.sample_rate:
-        return (
+        raise UnusableClip(
             f"sample rate {info.samplerate} Hz, feature.sample_rate is {feature.sample_rate} Hz; "
             "resample the clip"
         )
-    if feature.channel is None and info.channels != 1:
-        return (
-            f"{info.channels} channels, one is expected; choose one with feature.channel: "
-            f"0 to {info.channels - 1}"
+    _check_channels(info.channels, feature)
+    _check_length(info.frames, feature)
+    return info.frames
+
+
+def _check_channels(channels: int, feature: Feature) -> None:
+    if feature.channel is None and channels != 1:
+        raise UnusableClip(
+            f"{channels} channels, one is expected; choose one with feature.channel: "
+            f"0 to {channels - 1}"
         )
-    if feature.channel is not None and feature.channel >= info.channels:
-        return f"no channel {feature.channel}, it has {info.channels}; change feature.channel"
-    first, end = feature.kept_frames(info.frames)
-    n_frames, needed = feature.all_frames(info.frames), max(end, first + feature.frames)
+    if feature.channel is not None and feature.channel >= channels:
+        raise UnusableClip(
+            f"no channel {feature.channel}, it has {channels}; change feature.channel"
+        )
+
+
+def _check_length(n_samples: int, feature: Feature) -> None:
+    first, end = feature.kept_frames(n_samples)
+    n_frames, needed = feature.all_frames(n_samples), max(end, first + feature.frames)
     if n_frames < needed:
-        return (
-            f"too short: {n_frames} frames ({info.frames} samples), {needed} frames are needed; "
+        raise UnusableClip(
+            f"too short: {n_frames} frames ({n_samples} samples), {needed} frames are needed; "
             "remove the clip or change feature.central_frames"
         )
-    return None

@@ -19,8 +19,9 @@ from asd.clips import Scores
 from asd.config import Config
 from asd.detectors.detector import Fitted
 from asd.features.windows import Windows
+from asd.rows import Rows
 from asd.sections import Section
-from asd.store import Rows, Store
+from asd.store import Store
 from asd.tflite import chain as float_chain
 from asd.tflite import keras_chain
 from asd.tflite.chain import Dense, NotAChain
@@ -62,8 +63,8 @@ class AutoEncoder:
         feature = msgspec.to_builtins(cfg.feature)
         self.made_of = {"feature": feature, "detector": detector, "fit": fit, "seed": cfg.seed}
         frames = {key: value for key, value in feature.items() if key != "frames"}
-        of_clip = functools.partial(common.clip_frames, feature=cfg.feature)
-        self.rows = Rows("log-mel frames", frames, cfg.feature.n_mels, of_clip)
+        log_mel = functools.partial(common.log_mel, feature=cfg.feature)
+        self.rows = Rows("log-mel frames", frames, cfg.feature.n_mels, cfg.feature, log_mel)
 
     def fit(self, train: Store) -> Fitted:
         """Train on the windows of all clips; the last clips validate."""

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from asd.clips import Scores
-from asd.store import Rows, Store
+from asd.rows import Rows
+from asd.store import Store
 from asd.tflite.chain import Dense
 from asd.training import Epoch
 

@@ -17,15 +17,15 @@ from asd import backends
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors.detector import Fitted
+from asd.rows import Rows
 from asd.sections import Choice, Section
-from asd.store import Rows, Store
+from asd.store import Store
 from common import Feature, UserError
 
 
-def mean_mel(path: Path, feature: Feature) -> np.ndarray:
-    """The mean over time of the kept mel frames of a clip, (1, n_mels) float32."""
-    frames = common.clip_frames(path, feature, common.mel_spectrum)
-    return frames.mean(axis=0, keepdims=True)
+def mean_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
+    """The mean over time of the mel frames of samples, (1, n_mels) float32."""
+    return common.mel_spectrum(samples, feature).mean(axis=0, keepdims=True)
 
 
 class Frozen:
@@ -46,8 +46,8 @@ class Frozen:
         feature = msgspec.to_builtins(cfg.feature)
         del feature["frames"]
         self.made_of = {"feature": feature, "detector": {"kind": self.kind}}
-        of_clip = functools.partial(mean_mel, feature=cfg.feature)
-        self.rows = Rows("mean mel frames", feature, cfg.feature.n_mels, of_clip)
+        mean = functools.partial(mean_mel, feature=cfg.feature)
+        self.rows = Rows("mean mel frames", feature, cfg.feature.n_mels, cfg.feature, mean)
 
     def fit(self, train: Store) -> Fitted:
         """Remember the embeddings of all clips."""

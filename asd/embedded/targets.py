@@ -172,13 +172,15 @@ def measure(
     _check_source(folder, model)
     tflite = litert.runner(model)
     by_clip = [common.vectors(frames, n) for frames in clips]
+    ends = np.cumsum([len(part) for part in by_clip])
     windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
     inputs = litert.to_int8(windows, tflite.source["scale"], tflite.source["zero_point"])
     expected = tflite(inputs)
 
     def cost(outputs: np.ndarray, figures: dict[str, Any]) -> Cost:
         values = litert.to_float(outputs, tflite.target["scale"], tflite.target["zero_point"])
-        scores = common.clip_errors(windows, values, [len(part) for part in by_clip])
+        parts = zip(by_clip, np.split(values, ends[:-1]), strict=True)
+        scores = [common.reconstruction_error(*part) for part in parts]
         errors = keras.relative_errors(np.array(scores))  # (n_clips,)
         return Cost(
             machine_type=keras.machine_type,
@@ -191,10 +193,10 @@ def measure(
         )
 
     costs, failures = [], []
+    boards_ready = [functools.partial(_on_board, board) for board in ready]
+    host = [functools.partial(_on_host, expected.shape[1])] if compiler() else []
     with tempfile.TemporaryDirectory() as work:
-        places = [functools.partial(_on_board, board) for board in ready]
-        host = functools.partial(_on_host, expected.shape[1])
-        for place in [host, *places] if compiler() else places:
+        for place in [*host, *boards_ready]:
             try:
                 costs.append(cost(*place(folder, Path(work), inputs)))
             except UserError as error:

@@ -19,8 +19,11 @@ def write(paths: Paths, scores: Scores, variant: str | None = None) -> None:
 
     Parameters
     ----------
-    variant : of a TFLite file, its suffix; None for those of the detector itself
+    variant : of a TFLite file, its suffix; None for those of the detector itself, which are
+        nobody's until `write_source` says whose they are
     """
+    if variant is None:
+        paths.scores_source(scores.machine_type).unlink(missing_ok=True)
     for section, part in scores.by_section():
         path = paths.scores(scores.machine_type, section, variant)
         names = [clip.path.name for clip in part.clips]
@@ -55,7 +58,7 @@ def read(paths: Paths, model: Path, machine_type: str, store: Store) -> Scores:
     if fingerprint != store.fingerprint:
         raise UserError(f"{source}: the scores are of other test clips; {again}")
     scores = {}
-    for section in sorted({clip.section for clip in store.clips}):
+    for _, section in sorted({clip.place for clip in store.clips}):
         path = paths.scores(machine_type, section)
         try:
             rows = files.read_csv(path)

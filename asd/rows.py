@@ -1,0 +1,69 @@
+"""What is kept of a clip: the rows that a detector works on, and what is odd about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import common
+from asd import wav
+from common import Feature, Level, UnusableClip
+
+REMARKABLE = 0.1  # share of a clip's length that is clipped or silent
+
+
+class Extracted(NamedTuple):
+    """What is kept of a clip."""
+
+    rows: np.ndarray  # (n_rows, width) float32
+    identity: str  # stands for the bytes of its file
+    remark: str | None  # what is odd about it
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What a store holds of each clip.
+
+    Attributes
+    ----------
+    title : in words
+    settings : plain values that the rows depend on
+    width : values of a row
+    feature : which samples of a clip are needed
+    of_samples : function of them, of full scale 1: (n_rows, width) float32
+    """
+
+    title: str
+    settings: Any
+    width: int
+    feature: Feature
+    of_samples: Callable[[np.ndarray], np.ndarray]
+
+    def of(self, path: Path) -> Extracted:
+        """The rows of a recording.
+
+        Raises
+        ------
+        UnusableClip : see `common.read_clip`; or it is too loud for these rows.
+        OSError : it cannot be read.
+        """
+        source, identity = wav.opened(path)
+        samples, level = common.read_clip(source, self.feature)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = self.of_samples(samples)
+        if not np.isfinite(rows).all():
+            raise UnusableClip("too loud for feature.power; choose a smaller one")
+        return Extracted(rows, identity, _remark(level))
+
+
+def _remark(level: Level) -> str | None:
+    odd = []
+    if level.clipped > REMARKABLE:
+        odd.append(f"{level.clipped:.0%} of its samples are at full scale, clipped")
+    if level.still > REMARKABLE:
+        odd.append(f"{level.still:.0%} of it is digital silence")
+    return " and ".join(odd) or None
