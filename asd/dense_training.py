@@ -245,8 +245,13 @@ def run_batches(part, frames, starts, batch_size, state, steps, learn):
     return errors
 
 
+TRAINED_LAYERS = {"InputLayer", "Dense", "BatchNormalization", "Activation", "ReLU"}
+
+
 def suits(model: keras.Model) -> bool:
     """Whether `Trainer` trains all of a model, and as it asks for."""
+    if not {type(layer).__name__ for layer in model.layers} <= TRAINED_LAYERS:
+        return False  # dropout is nothing at inference, but not here
     try:
         *hidden, last = keras_chain.of_model(model)
     except NotAChain:

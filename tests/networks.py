@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from asd.tflite import writer
-from asd.tflite.quantise import IntDense, Scale
+from asd.tflite.int8 import IntDense, Scale
 
 
 def int_dense(

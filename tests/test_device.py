@@ -23,7 +23,7 @@ from conftest import installed
 from apps.submission import emulate
 from asd.embedded import boards, codegen
 from asd.tflite import writer
-from asd.tflite.quantise import IntDense, Scale
+from asd.tflite.int8 import IntDense, Scale
 from common import HERE, UserError
 
 DEVICE = HERE / "apps/submission/device"

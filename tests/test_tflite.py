@@ -5,7 +5,7 @@ import pytest
 
 import keras_model
 from asd import config
-from asd.tflite import chain, convert, fold, keras_chain, litert, quantise, reader
+from asd.tflite import chain, convert, fold, int8, keras_chain, litert, reader
 from asd.tflite.convert import BY_SUFFIX, VARIANTS
 from common import UserError
 
@@ -282,11 +282,11 @@ def test_layers_of_zeros_and_of_large_biases(windows):
 
 def test_scales_hold_zero_and_the_range():
     for low, high in ((-3.0, 5.0), (0.0, 7.0), (-1e-3, 0.0), (-100.0, 1.0)):
-        scale = quantise.scale_of(low, high)
+        scale = int8.scale_of(low, high)
         real = (np.array([-128, 127]) - scale.zero_point) * scale.scale
         np.testing.assert_allclose(real, [low, high], atol=0.51 * scale.scale)
         assert -128 <= scale.zero_point <= 127
-    assert quantise.scale_of(0.0, 0.0) == quantise.Scale(1.0, -128)
+    assert int8.scale_of(0.0, 0.0) == int8.Scale(1.0, -128)
 
 
 def test_each_channel_has_its_own_scale(model, windows):

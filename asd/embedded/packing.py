@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asd.tflite.quantise import LEAST, MOST, IntDense
+from asd.tflite.int8 import LEAST, MOST, IntDense
 
 
 @dataclass(frozen=True)

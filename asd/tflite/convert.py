@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asd.tflite import quantise
+from asd.tflite import int8
 from asd.tflite.chain import Dense
 from asd.tflite.fold import check_folded
 
@@ -79,7 +79,7 @@ def convert(
     variant : a row of `VARIANTS` or its suffix
     windows : (n, vector_size) float32, dB: calibrates the activations of int8 variants
     per_channel : one scale per output of a layer, or one per weight tensor
-    correct_bias : of calibrated variants, see `quantise.quantise`
+    correct_bias : of calibrated variants, see `int8.quantise`
 
     Returns
     -------
@@ -114,7 +114,7 @@ def conversions(
             continue
         if integers is None:
             calibration = _calibration(windows, len(chain[0].weights))
-            integers = quantise.quantise(chain, calibration, per_channel, correct_bias)
+            integers = int8.quantise(chain, calibration, per_channel, correct_bias)
         yield variant, writer.of_integers(integers, variant.int8_io)
 
 

@@ -35,6 +35,10 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
     name = "the TFLite model" if isinstance(model, bytes) else str(model)
     content = model if isinstance(model, bytes) else Path(model).read_bytes()
     try:
+        facts = describe(content)  # and a damaged file goes no further
+    except UserError as error:
+        raise UserError(f"{name}: {error}; run 02_convert.py again") from error
+    try:
         with quiet_stderr():
             interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -52,7 +56,6 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
         interpreter.invoke()
         return interpreter.get_tensor(target["index"])
 
-    facts = describe(content)
     run.source, run.target = facts["inputs"][0], facts["outputs"][0]
     return run
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from asd.tflite.quantise import LEAST, MOST, IntDense, Scale
+from asd.tflite.chain import Dense
+from asd.tflite.int8 import LEAST, MOST, IntDense, Scale
 from common import UserError
 
 MAX_SCALE, MAX_WIDTH = 256, 65535  # of XNNPACK; of a layer in generated C
+Layer = TypeVar("Layer")
 # What tensors and operators raise that lack what they should have.
 MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 
@@ -54,9 +57,16 @@ def describe(content: bytes) -> dict[str, Any]:
     ------
     UserError : it is no TFLite file.
     """
+    model, graph = _parsed(content)
+    try:
+        return {"bytes": len(content), **_described(model, graph)}
+    except MALFORMED as error:
+        raise UserError(f"not a readable TFLite file ({type(error).__name__})") from error
+
+
+def _described(model: Any, graph: Any) -> dict[str, Any]:
     from ai_edge_litert import schema_py_generated as schema
 
-    model, graph = _parsed(content)
     types, operators = _names(schema.TensorType), _names(schema.BuiltinOperator)
 
     def tensor(index: int) -> dict[str, Any]:
@@ -77,7 +87,6 @@ def describe(content: bytes) -> dict[str, Any]:
     codes = [model.operatorCodes[op.opcodeIndex] for op in graph.operators]
     counts = Counter((operators[_kind(code)], code.version) for code in codes)
     return {
-        "bytes": len(content),
         "inputs": [tensor(i) for i in graph.inputs],
         "outputs": [tensor(i) for i in graph.outputs],
         "weights": {"per_channel": any(scales(t) > 1 for t in graph.tensors)},
@@ -114,55 +123,106 @@ def read(content: bytes) -> Network:
     UserError : the file is not TFLite, or holds something else than a chain of fully connected
         int8 layers; the operator is named with its index.
     """
+    return Network(tuple(_chain(content, _layer)), hashlib.sha256(content).hexdigest())
+
+
+def read_floats(content: bytes) -> list[Dense]:
+    """The layers of a float TFLite file.
+
+    Raises
+    ------
+    UserError : as `read`, for layers of float32.
+    """
+    return list(_chain(content, _float_layer))
+
+
+def _chain(content: bytes, layer_of: Callable[..., Layer]) -> Iterator[Layer]:
+    """What `layer_of` makes of each operator of a chain of FULLY_CONNECTED."""
     from ai_edge_litert import schema_py_generated as schema
 
     model, graph = _parsed(content)
-    if len(model.subgraphs) != 1 or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    try:
+        one_each = len(graph.inputs) == len(graph.outputs) == 1
+        operators = [(op, _kind(model.operatorCodes[op.opcodeIndex])) for op in graph.operators]
+        current, last = graph.inputs[0], graph.outputs[0]
+    except MALFORMED as error:
+        raise UserError(f"its graph is incomplete or malformed ({error})") from error
+    if len(model.subgraphs) != 1 or not one_each:
         raise UserError("not one graph from one input to one output")
-    layers: list[IntDense] = []
-    current = graph.inputs[0]
-    for index, op in enumerate(graph.operators):
-        kind = _kind(model.operatorCodes[op.opcodeIndex])
-        where = f"operator {index}, {_names(schema.BuiltinOperator)[kind]}"
+    names = _names(schema.BuiltinOperator)
+    for index, (op, kind) in enumerate(operators):
+        where = f"operator {index}, {names.get(kind, kind)}"
         if kind != schema.BuiltinOperator.FULLY_CONNECTED:
             raise UserError(f"{where}: only chains of FULLY_CONNECTED are supported")
-        if op.inputs[0] != current:
-            raise UserError(
-                f"{where}: its input is not the output before; only chains are supported"
-            )
         try:
-            layers.append(_layer(model, graph, op, where, schema))
+            if op.inputs[0] != current:
+                raise UserError(
+                    f"{where}: its input is not the output before; only chains are supported"
+                )
+            yield layer_of(model, graph, op, where, schema)
+            current = op.outputs[0]
         except MALFORMED as error:
             raise UserError(f"{where}: incomplete or malformed ({error})") from error
-        current = op.outputs[0]
-    if not layers or graph.outputs[0] != current:
+    if not operators or last != current:
         raise UserError("not a chain of operators from one input to one output")
-    return Network(tuple(layers), hashlib.sha256(content).hexdigest())
 
 
-def _layer(model: Any, graph: Any, op: Any, where: str, schema: Any) -> IntDense:
-    """A FULLY_CONNECTED operator, checked to be one that can be computed exactly."""
+def _fully_connected(graph: Any, op: Any, where: str, schema: Any) -> tuple[Any, Any, Any, Any]:
+    """Tensors of a FULLY_CONNECTED operator: input, weights, output and bias or None."""
     source, weights, target = (
         graph.tensors[i] for i in (op.inputs[0], op.inputs[1], op.outputs[0])
     )
     bias = graph.tensors[op.inputs[2]] if len(op.inputs) > 2 and op.inputs[2] >= 0 else None
-    _check_types(source, weights, target, bias, where, schema)
     functions = schema.ActivationFunctionType
     activation = op.builtinOptions.fusedActivationFunction
     if activation not in (functions.NONE, functions.RELU):
-        kind = _names(functions)[activation]
+        kind = _names(functions).get(activation, activation)
         raise UserError(f"{where}: fused activation {kind}; RELU or none is supported")
-    data = model.buffers[weights.buffer].data
-    if data is None or not len(data):
-        raise UserError(f"{where}: its weights are not constant")
-    _check_shapes(source, weights, target, where)
     if op.builtinOptions.weightsFormat != 0 or weights.sparsity is not None:
         raise UserError(f"{where}: shuffled or sparse weights; plain ones are supported")
+    return source, weights, target, bias
+
+
+def _float_layer(model: Any, graph: Any, op: Any, where: str, schema: Any) -> Dense:
+    """A FULLY_CONNECTED operator in float32."""
+    source, weights, target, bias = _fully_connected(graph, op, where, schema)
+    for name, tensor in (("input", source), ("weights", weights), ("output", target)):
+        if tensor.type != schema.TensorType.FLOAT32:
+            kind = _names(schema.TensorType).get(tensor.type, tensor.type)
+            raise UserError(f"{where}: its {name} is {kind}; a model of float32 is needed")
+    _check_shapes(source, weights, target, where)
+    n_outputs, n_inputs = (int(n) for n in weights.shape)
+    values = _constant(model, weights, "<f4", where).reshape(n_outputs, n_inputs)
+    biases = np.zeros(n_outputs, np.float32)
+    if bias is not None:
+        biases = _constant(model, bias, "<f4", where).reshape(n_outputs)
+    if not (np.isfinite(values).all() and np.isfinite(biases).all()):
+        raise UserError(f"{where}: its weights are not numbers")
+    relu = op.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
+    return Dense(np.ascontiguousarray(values.T), biases, relu=relu)
+
+
+def _constant(model: Any, tensor: Any, kind: str, where: str) -> np.ndarray:
+    """What a tensor holds, flat."""
+    data = model.buffers[tensor.buffer].data
+    if data is None or not len(data):
+        raise UserError(f"{where}: its weights are not constant")
+    return np.frombuffer(bytes(data), kind)
+
+
+def _layer(model: Any, graph: Any, op: Any, where: str, schema: Any) -> IntDense:
+    """A FULLY_CONNECTED operator, checked to be one that can be computed exactly."""
+    source, weights, target, bias = _fully_connected(graph, op, where, schema)
+    _check_types(source, weights, target, bias, where, schema)
+    _check_shapes(source, weights, target, where)
+    _check_zero_points(source, target, where)
+    shape = [int(n) for n in weights.shape]
+    relu = op.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
     layer = IntDense(
-        weights=np.frombuffer(bytes(data), np.int8).reshape([int(n) for n in weights.shape]),
-        bias=_bias(model, bias, int(weights.shape[0])),
+        weights=_constant(model, weights, "i1", where).reshape(shape),
+        bias=None if bias is None else _constant(model, bias, "<i4", where).reshape(shape[0]),
         weight_scales=_weight_scales(weights, where),
-        relu=activation == functions.RELU,
+        relu=relu,
         input=_scale(source),
         output=_scale(target),
     )
@@ -181,11 +241,12 @@ def _check_types(
     types = schema.TensorType
     for name, tensor in (("input", source), ("weights", weights), ("output", target)):
         if tensor.type != types.INT8:
-            kind = _names(types)[tensor.type]
+            kind = _names(types).get(tensor.type, tensor.type)
             raise UserError(f"{where}: its {name} is {kind}; int8 is supported: convert with int8 "
                             "input and output")  # fmt: skip
     if bias is not None and bias.type != types.INT32:
-        raise UserError(f"{where}: its bias is {_names(types)[bias.type]}, not int32")
+        kind = _names(types).get(bias.type, bias.type)
+        raise UserError(f"{where}: its bias is {kind}, not int32")
 
 
 def _check_shapes(source: Any, weights: Any, target: Any, where: str) -> None:
@@ -196,6 +257,10 @@ def _check_shapes(source: Any, weights: Any, target: Any, where: str) -> None:
         shape = [int(n) for n in tensor.shape]
         if math.prod(shape) != size:
             raise UserError(f"{where}: its {name} has shape {shape}, not [1, {size}]")
+
+
+def _check_zero_points(source: Any, target: Any, where: str) -> None:
+    for name, tensor in (("input", source), ("output", target)):
         zero_point = int(tensor.quantization.zeroPoint[0])
         if not LEAST <= zero_point <= MOST:
             raise UserError(f"{where}: its {name} has the zero point {zero_point}, not int8")
@@ -210,13 +275,6 @@ def _weight_scales(weights: Any, where: str) -> np.ndarray:
     if any(weights.quantization.zeroPoint):
         raise UserError(f"{where}: weights with a zero point; symmetric weights are supported")
     return scales
-
-
-def _bias(model: Any, bias: Any, n_outputs: int) -> np.ndarray | None:
-    """The bias of a layer, (n_outputs,) int32, if it has one."""
-    if bias is None:
-        return None
-    return np.frombuffer(bytes(model.buffers[bias.buffer].data), "<i4").reshape(n_outputs)
 
 
 def _scale(tensor: Any) -> Scale:

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from asd.tflite.chain import Dense
-from asd.tflite.quantise import IntDense, Scale, int8_weights, weight_scales
+from asd.tflite.int8 import IntDense, Scale, int8_weights, weight_scales
 
 FILE_VERSION, IDENTIFIER = 3, b"TFL3"
 SIGNATURE = "serving_default"
