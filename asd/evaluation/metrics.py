@@ -1,4 +1,4 @@
-"""Figures of merit of anomaly scores: AUC and its uncertainty, pAUC, EEMBC's accuracy.
+"""Figures of merit of anomaly scores: AUC, pAUC, EEMBC's accuracy, and comparisons of scores.
 
 Labels are 0 (normal) or 1 (anomalous); a higher score means more anomalous.
 """
@@ -6,24 +6,15 @@ Labels are 0 (normal) or 1 (anomalous); a higher score means more anomalous.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-
-Z_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
-
-
-class Interval(NamedTuple):
-    """An estimate and its 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def why_undefined(labels: np.ndarray) -> str | None:
     """Why there is no AUC for these labels; None if there is one."""
     labels = np.asarray(labels)
+    if not labels.size:
+        return "no test clip"
     if not (labels == 1).any():
         return "no anomalous test clip"
     if not (labels == 0).any():
@@ -31,14 +22,35 @@ def why_undefined(labels: np.ndarray) -> str | None:
     return None
 
 
-def _validate(labels: np.ndarray, *scores: np.ndarray) -> None:
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """As float64; infinite, and so refused, where they are no numbers."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        return np.full(values.shape, np.inf)
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64)
+
+
+def validated(labels: np.ndarray, *scores: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(n_clips,) bool, which are anomalous, and the (n_clips,) float64 scores, of any number type.
+
+    Raises
+    ------
+    ValueError : see `auc`.
+    """
+    labels = _numbers(labels)
+    if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels are 0 (normal) or 1 (anomalous), one for each clip")
     if reason := why_undefined(labels):
         raise ValueError(reason)
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError("labels are 0 (normal) or 1 (anomalous)")
-    for values in scores:
-        if np.shape(values) != np.shape(labels) or not np.isfinite(values).all():
-            raise ValueError("one finite score is needed for each label")
+    return labels == 1, *(_finite(values, labels.shape) for values in scores)
+
+
+def _finite(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    scores = _numbers(scores)
+    if scores.shape != shape or not np.isfinite(scores).all():
+        raise ValueError("one finite score is needed for each label")
+    return scores
 
 
 def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,18 +64,22 @@ def roc_curve(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
     ------
     ValueError : see `auc`.
     """
-    from sklearn import metrics
-
-    _validate(labels, scores)
-    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
-    return fpr, tpr
+    anomalous, scores = validated(labels, scores)
+    order = np.argsort(-scores)
+    ordered = scores[order]
+    last = np.append(ordered[1:] != ordered[:-1], True)  # of the clips of one score
+    hits = np.append(0, np.cumsum(anomalous[order])[last])
+    called = np.append(0, np.flatnonzero(last) + 1)
+    false = called - hits
+    return false / false[-1], hits / hits[-1]
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) -> float:
     """Area under the ROC curve; with `max_fpr` McClish's standardised partial area.
 
     The partial area up to max_fpr, scaled so that chance is .5 and a perfect order is 1: McClish,
-    Medical Decision Making 9 (1989) 190-195, doi:10.1177/0272989X8900900307.
+    Medical Decision Making 9 (1989) 190-195, doi:10.1177/0272989X8900900307. Clips of one score
+    count half: equal scores have .5.
 
     Parameters
     ----------
@@ -77,82 +93,68 @@ def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) ->
 
     Raises
     ------
-    ValueError : a class is missing, a score is not finite, the lengths differ.
+    ValueError : a label is another number, a class is missing, a score is not finite, the lengths
+        differ, max_fpr is no such rate.
     """
-    from sklearn import metrics
-
+    anomalous, scores = validated(labels, scores)
+    if max_fpr is None or max_fpr == 1:
+        of_anomalous, _ = wins(scores[~anomalous], scores[anomalous])
+        return float(share_of_pairs(of_anomalous, (~anomalous).sum()))
+    if not 0 < max_fpr < 1:
+        raise ValueError(f"max_fpr is above 0 and at most 1, not {max_fpr}")
     fpr, tpr = roc_curve(labels, scores)
-    if max_fpr in (None, 1):
-        return float(metrics.auc(fpr, tpr))
-    # Not roc_auc_score: it drops points on straight lines first, and with them last digits.
     inside = fpr <= max_fpr
     x = np.append(fpr[inside], max_fpr)
     y = np.append(tpr[inside], np.interp(max_fpr, fpr, tpr))
-    least = max_fpr**2 / 2  # the area of chance
-    return float((1 + (metrics.auc(x, y) - least) / (max_fpr - least)) / 2)
+    area = (np.diff(x) * (y[1:] + y[:-1])).sum() / 2
+    least = max_fpr * max_fpr / 2  # the area of chance
+    return float((1 + (area - least) / (max_fpr - least)) / 2)
 
 
-def _placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DeLong's structural components.
+def wins(normal: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many clips of the other class each clip is in the right order with; ties count half.
+
+    By ranks as in Sun and Xu, IEEE Signal Processing Letters 21 (2014) 1389-1393,
+    doi:10.1109/LSP.2014.2337313.
+
+    Parameters
+    ----------
+    normal, anomalous : (..., n_normal) and (..., n_anomalous) scores
 
     Returns
     -------
-    for each anomalous clip the share of normal clips below it, (n_anomalous,) float64, and for
-    each normal clip the share of anomalous clips above it, (n_normal,) float64; ties count half.
+    for each anomalous clip the normal clips below it, (..., n_anomalous) float64, and for each
+    normal clip the anomalous clips above it, (..., n_normal) float64
     """
     from scipy.stats import rankdata
 
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
-    normal, anomalous = scores[labels == 0], scores[labels == 1]
-    ranks = rankdata(np.concatenate([anomalous, normal]))
-    m, n = len(anomalous), len(normal)
-    of_anomalous = (ranks[:m] - rankdata(anomalous)) / n
-    of_normal = 1 - (ranks[m:] - rankdata(normal)) / m
+    m = anomalous.shape[-1]
+    ranks = rankdata(np.concatenate([anomalous, normal], axis=-1), axis=-1)
+    of_anomalous = ranks[..., :m] - rankdata(anomalous, axis=-1)
+    of_normal = m - (ranks[..., m:] - rankdata(normal, axis=-1))
     return of_anomalous, of_normal
 
 
-def _mean_variance(values: np.ndarray) -> float:
-    """Variance of the mean of two values or more."""
-    return float(np.var(values, ddof=1) / len(values))
+def share_of_pairs(won: np.ndarray, others: int) -> np.ndarray:
+    """The AUC, with a single rounding: the share of all pairs that are in the right order.
 
-
-def delong_interval(labels: np.ndarray, scores: np.ndarray) -> Interval:
-    """AUC with its 95 % interval by the variance estimate of DeLong et al.
-
-    The normal approximation, cut to [0, 1]; [0, 1] where a class has a single clip, whose spread
-    nobody knows. Sources: DeLong, DeLong, Clarke-Pearson,
-    Biometrics 44 (1988) 837-845, doi:10.2307/2531595; by ranks as in Sun and Xu, IEEE Signal
-    Processing Letters 21 (2014) 1389-1393, doi:10.1109/LSP.2014.2337313.
-
-    Raises
-    ------
-    ValueError : see `auc`.
+    Parameters
+    ----------
+    won : (..., n_clips) float64, `wins` of the clips of a class
+    others : clips of the other class
     """
-    _validate(labels, scores)
-    of_anomalous, of_normal = _placements(labels, scores)
-    value = float(of_anomalous.mean())
-    if min(len(of_anomalous), len(of_normal)) < 2:
-        return Interval(value, 0.0, 1.0)
-    half = Z_95 * math.sqrt(_mean_variance(of_anomalous) + _mean_variance(of_normal))
-    return Interval(value, max(0.0, value - half), min(1.0, value + half))
-
-
-def average_interval(intervals: list[Interval]) -> Interval:
-    """Mean of the AUCs of separate sets of clips, with the interval of that mean.
-
-    The sets share no clip, so the variances of their AUCs add up.
-    """
-    values = np.array([interval.value for interval in intervals])
-    halves = [max(i.high - i.value, i.value - i.low) for i in intervals]
-    half = math.sqrt(math.fsum(h * h for h in halves)) / len(intervals)
-    mean = float(values.mean())
-    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+    return won.sum(axis=-1) / (won.shape[-1] * others)
 
 
 def delong_paired_p(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray) -> float:
     """Two-sided p value that two scores of the same clips have the same AUC.
 
-    DeLong et al. (see `delong_interval`), for correlated ROC curves.
+    DeLong et al. for correlated ROC curves (Biometrics 44 (1988) 837-845, doi:10.2307/2531595),
+    with Student's distribution in place of the normal one: it has a degree of freedom less than
+    the smaller class has clips, the fewest that Welch's formula can give (Biometrika 34 (1947)
+    28-35, doi:10.1093/biomet/34.1-2.28). Were the scores as good as each other, those of any clip
+    could be exchanged: where k clips differ in their place that gives 2^k outcomes of one
+    probability, half of them in favour of either score, so p is at least 2 / 2^k.
 
     Returns
     -------
@@ -162,15 +164,19 @@ def delong_paired_p(labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarr
     ------
     ValueError : see `auc`.
     """
-    _validate(labels, scores_a, scores_b)
-    a, b = _placements(labels, scores_a), _placements(labels, scores_b)
-    if min(len(a[0]), len(a[1])) < 2:
+    from scipy.special import stdtr
+
+    anomalous, *both = validated(labels, scores_a, scores_b)
+    a, b = (wins(scores[~anomalous], scores[anomalous]) for scores in both)
+    m, n = len(a[0]), len(a[1])
+    if min(m, n) < 2:
         return 1.0
-    difference = float(a[0].mean() - b[0].mean())
-    variance = _mean_variance(a[0] - b[0]) + _mean_variance(a[1] - b[1])
-    if variance == 0:
-        return 1.0 if difference == 0 else 0.0
-    return math.erfc(abs(difference) / math.sqrt(2 * variance))
+    differences = (a[0] - b[0]) / n, (a[1] - b[1]) / m  # of DeLong's structural components
+    least = 2.0 ** (1 - sum(np.count_nonzero(d) for d in differences))
+    mean = abs(differences[0].mean())
+    deviation = math.sqrt(sum(np.var(d, ddof=1) / len(d) for d in differences))
+    t = mean / deviation if deviation else math.inf
+    return float(min(1, max(least, 2 * stdtr(min(m, n) - 1, -t))))
 
 
 def precision_recall_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -187,14 +193,15 @@ def precision_recall_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
     ------
     ValueError : see `auc`.
     """
-    _validate(labels, scores)
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    anomalous, scores = validated(labels, scores)
+    # By a power of two, which rounds nothing: no threshold is too large or too small for a float.
+    scores = np.ldexp(scores, -np.frexp(np.abs(scores).max())[1])
     low, high = scores.min(), scores.max()
     thresholds = low + np.arange(100) / 100 * (high - low)  # (100,)
     called = scores[None, :] > thresholds[:, None]  # (100, n_clips) bool
-    hits = (called & (labels == 1)).sum(axis=1)
+    hits = (called & anomalous).sum(axis=1)
     precision = hits / np.maximum(called.sum(axis=1), 1)
-    recall = hits / (labels == 1).sum()
+    recall = hits / anomalous.sum()
     return float(50 * (precision + recall).max())
 
 
@@ -204,8 +211,14 @@ def rank_correlation(scores_a: np.ndarray, scores_b: np.ndarray) -> float | None
     Returns
     -------
     -1 to 1; None where it is undefined (fewer than two clips, or all scores alike)
+
+    Raises
+    ------
+    ValueError : a score is not finite, the lengths differ.
     """
-    if len(scores_a) < 2 or np.ptp(scores_a) == 0 or np.ptp(scores_b) == 0:
+    scores_a = _finite(scores_a, np.shape(scores_b))
+    scores_b = _finite(scores_b, scores_a.shape)
+    if len(scores_a) < 2 or any(s.min() == s.max() for s in (scores_a, scores_b)):
         return None
     from scipy.stats import spearmanr
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from asd import files
 from asd.clips import Scores
-from asd.evaluation import metrics
-from asd.evaluation.metrics import Interval
+from asd.evaluation import intervals, metrics
+from asd.evaluation.intervals import Interval
 from asd.files import Paths
 
 
@@ -54,7 +54,7 @@ def _row(name: str, scored: Scores, max_fpr: float) -> Row:
     return Row(
         name,
         *counts,
-        metrics.delong_interval(labels, scores),
+        intervals.auc_interval(labels, scores),
         metrics.auc(labels, scores, max_fpr),
         metrics.precision_recall_accuracy(labels, scores),
     )
@@ -70,7 +70,7 @@ def _average(ids: Sequence[Row]) -> Row:
     return Row(
         "average",
         *counts,
-        metrics.average_interval([row.auc for row in valid]),
+        intervals.average_interval([row.auc for row in valid]),
         float(np.mean([row.pauc for row in valid])),
         float(np.mean([row.pr_accuracy for row in valid])),
         f"without id {missing}" if missing else "",
@@ -102,7 +102,7 @@ def write_metrics(path: Path, tables: Sequence[Table]) -> None:
     rows: list[Sequence[Any]] = [METRICS_HEADER]
     for table in tables:
         for row in (*table.ids, table.pooled, table.average):
-            figures = ("",) * 5 if row.auc is None else (*row.auc, row.pauc, row.pr_accuracy)
+            figures = ("",) * 5 if row.auc is None else (*row.auc[:3], row.pauc, row.pr_accuracy)
             counts = (row.clips, row.normal, row.anomalous)
             rows.append((table.machine_type, row.name, *counts, *figures, row.note))
     files.write_csv(path, rows)
