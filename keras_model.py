@@ -15,16 +15,26 @@ from common import Predict, UserError
 if TYPE_CHECKING:
     import keras
 
-SUFFIXES = (".keras", ".h5", ".hdf5")  # ours, then the published ones
+SUFFIXES = (".keras", ".h5", ".hdf5")  # ours, then those of published models
 
 
 def start_tensorflow(seed: int) -> None:
-    """Import TensorFlow, silence its banners, make its results repeatable and seed it."""
+    """Import TensorFlow, silence its banners, make its results repeatable and seed it.
+
+    What the user's environment and ~/.keras/keras.json say of Keras' back end and number types is
+    for other programs.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
     with quiet_stderr():
         import keras
         import tensorflow as tf
 
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_dtype_policy("float32")
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
 
@@ -65,13 +75,28 @@ def load(path: Path, vector_size: int) -> keras.Model:
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path}: not a readable Keras model ({reason}); train it anew") from error
-    for name, shape in (("input", model.input_shape), ("output", model.output_shape)):
-        if tuple(shape) != (None, vector_size):
-            raise UserError(
-                f"{path}: its {name} has shape {shape}, the configuration's windows have "
-                f"{vector_size} elements (feature.frames x feature.n_mels)"
-            )
+    for name, tensors in (("input", model.inputs), ("output", model.outputs)):
+        if len(tensors) != 1:
+            raise UserError(f"{path}: it has {len(tensors)} {name}s; one is needed")
+        shape = tuple(tensors[0].shape)
+        if len(shape) != 2:
+            raise UserError(f"{path}: its {name} has the shape {shape}, and is no vector")
+        check_sizes(path, {shape[1]}, vector_size)
     return model
+
+
+def check_sizes(path: Path, sizes: set[int], vector_size: int) -> None:
+    """See that the inputs and outputs of a model are vectors of the configuration's size.
+
+    Raises
+    ------
+    UserError : they are of another size.
+    """
+    if sizes != {vector_size}:
+        raise UserError(
+            f"{path}: its input and output have {' and '.join(map(str, sizes))} elements, the "
+            f"configuration's windows {vector_size} (feature.frames x feature.n_mels)"
+        )
 
 
 def predictor(model: keras.Model) -> Predict:

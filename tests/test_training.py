@@ -324,9 +324,9 @@ def test_without_validation_there_is_no_validation_loss(data):
 
 def test_a_loss_that_is_no_number_stops_the_run(data):
     cfg, windows, model = prepared(data, epochs=3)
-    poisoned = np.fromfile(windows.store.path, np.float32)
+    poisoned = np.fromfile(windows.store.file.name, np.float32)
     poisoned[300] = np.nan
-    poisoned.tofile(windows.store.path)
+    poisoned.tofile(windows.store.file.name)
     with pytest.raises(UserError, match="training loss of epoch 1 is nan"):
         fit(cfg, windows, model)
 
@@ -346,6 +346,7 @@ import numpy as np
 import keras_model
 from asd import config, training
 from asd.features.windows import Windows
+from asd.detectors import kinds
 from asd.store import Store
 
 def resident(field):  # MB; not getrusage, whose peak is inherited from the parent process
@@ -355,7 +356,8 @@ keras_model.start_tensorflow(0)
 idle = resident("VmRSS")
 n_clips, cfg = 1500, config.load_config(sys.argv[1])
 offsets = 200 * np.arange(n_clips + 1)
-store = Store((None,) * n_clips, Path(sys.argv[2]), 128, offsets, 0)
+rows = kinds.of(cfg).rows
+store = Store((None,) * n_clips, rows, open(sys.argv[2], "rb", 0), offsets, ())
 windows = Windows(store, 5, cfg.fit.validation_split)
 model = keras_model.build(640, (128,) * 4 + (8,) + (128,) * 4)
 training.fit(model, windows, cfg.fit, cfg.seed)

@@ -23,9 +23,9 @@ from asd.rows import Rows
 from asd.sections import Section
 from asd.store import Store
 from asd.tflite import chain as float_chain
-from asd.tflite import keras_chain
+from asd.tflite import keras_chain, keras_file, reader
 from asd.tflite.chain import Dense, NotAChain
-from common import Predict
+from common import Predict, UserError
 
 if TYPE_CHECKING:
     import keras
@@ -50,7 +50,7 @@ class AutoEncoder:
 
     kind = "autoencoder"
     scope = "machine"
-    suffixes = keras_model.SUFFIXES
+    suffixes = (*keras_model.SUFFIXES, "_fp32.tflite")
     score_title = "mean squared reconstruction error (dB²)"
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
@@ -81,19 +81,39 @@ class AutoEncoder:
         self._model.save(path)
 
     def load(self, path: Path) -> None:
-        """Read a Keras file; without TensorFlow where it is a dense chain.
+        """Read a Keras file or a float TFLite file; without TensorFlow where it is a dense chain.
 
         Raises
         ------
-        UserError : see `keras_model.load`.
+        UserError : see `keras_file.read`, `keras_model.load` and `reader.read_floats`.
         """
-        size, self._path = self._cfg.feature.vector_size, path
-        chain = keras_chain.read(path)
-        if chain and len(chain[0].weights) == len(chain[-1].bias) == size:
-            self._chain = chain
-            return
-        keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
-        self._model, self._chain = keras_model.load(path, size), None
+        self._path, self._model = path, None
+        try:
+            if path.suffix == ".tflite":
+                self._chain = reader.read_floats(path.read_bytes())
+            else:
+                self._chain = self._of_keras(path)
+        except UserError as error:
+            text = str(error)
+            raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+        if self._chain:
+            sizes = {len(self._chain[0].weights), len(self._chain[-1].bias)}
+            keras_model.check_sizes(path, sizes, self._cfg.feature.vector_size)
+
+    def _of_keras(self, path: Path) -> list[Dense] | None:
+        """The chain of a Keras file; None for another model, which Keras has loaded."""
+        file = keras_file.read(path)
+        types = keras_chain.of_types(file)
+        try:
+            chain = keras_chain.of_file(file)
+        except NotAChain:
+            keras_file.check_size(file.config)
+            keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
+            self._model = keras_model.load(path, self._cfg.feature.vector_size)
+            return None
+        if types:
+            print(f"{path}: its layers compute in {', '.join(sorted(types))}, here in float32")
+        return chain
 
     def predictor(self) -> Predict:
         """The model as a function of windows, (n, vector_size) float32 -> the same shape."""
