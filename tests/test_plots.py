@@ -111,6 +111,7 @@ def test_pictures_hold_for_any_number_of_ids(draw, n):
         height, width = picture.pixels.shape[:2]
         assert width <= MOST_PIXELS[0] and height <= MOST_PIXELS[1]
         assert len(picture.axes) <= 21
+    for picture in (roc, histograms):
         (legend,) = map(picture.box, picture.figure.legends)
         assert not any(legend.overlaps(picture.box(axes)) for axes in picture.axes)
     ranked = sorted(curves, key=lambda one: one[3])
