@@ -2,7 +2,8 @@
 
     python 02_convert.py -d
 
-Reads model_<type>.keras (or a published .h5, .hdf5) and, to calibrate, <data>/<type>/train/*.wav.
+Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calibrate the last three,
+<data>/<type>/train/*.wav; without such clips only the first two are written.
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
 into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
 last one as C99 source.
@@ -20,7 +21,7 @@ from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, codegen
 from asd.tflite import fold
-from asd.tflite.convert import MCU, conversions, spread_windows
+from asd.tflite.convert import MCU, VARIANTS, conversions, spread_windows
 
 
 def calibration_windows(cfg, clips):
@@ -31,22 +32,27 @@ def calibration_windows(cfg, clips):
 
 
 def convert(cfg, paths, chain, model, clips, machine_type):
-    """Write the five variants of one model, and the C of the last."""
+    """Write the variants of one model, and the C of the last; without clips, the uncalibrated."""
     prepared = fold.prepare(chain, cfg.convert)
-    windows = calibration_windows(cfg, clips)
+    windows = calibration_windows(cfg, clips) if clips else None
     per_channel = cfg.convert.dense_weights == "per_channel"
-    correct = cfg.convert.bias_correction
-    contents = dict(conversions(prepared, windows, per_channel, correct))
+    variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
+    how = per_channel, cfg.convert.bias_correction, variants
+    contents = dict(conversions(prepared, windows, *how))
     for variant, content in contents.items():
         path = paths.tflite(machine_type, variant.suffix)
-        made = provenance.of_conversion(cfg, clips, model, variant, content, len(windows))
+        made = provenance.of_conversion(cfg, clips, model, variant, content)
         with files.whole_file(path, durable=True) as temporary:
             temporary.write_bytes(content)
             files.write_json(files.record(path), made, durable=True)
         print(f"{path}: {variant.title}, {len(content):,} bytes")
-    folder = paths.c_source(machine_type)
-    codegen.write(contents[MCU], folder)
-    print(f"{folder}/: C99 source of the last one")
+    if clips:
+        folder = paths.c_source(machine_type)
+        codegen.write(contents[MCU], folder)
+        print(f"{folder}/: C99 source of the last one")
+    else:
+        print(f"{machine_type}: no int8 files, their activations are calibrated on training clips; "
+              f"put some into {paths.clips(machine_type, 'train')} and run again")  # fmt: skip
 
 
 def main(argv=None):
@@ -64,13 +70,14 @@ def main(argv=None):
             chains[machine_type] = chain, path
         else:
             print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
-    clip_sets = survey(paths, list(chains), "train", args.skip_bad_clips)
+    with_clips = [name for name in chains if paths.clips(name, "train").is_dir()]
+    clip_sets = survey(paths, with_clips, "train", args.skip_bad_clips)
     files.check_writable(paths.models)
 
     how = detector.rows, args.skip_bad_clips, args.verify
-    stores = [store.load(paths, clip_set, *how) for clip_set in clip_sets]
-    for (machine_type, (chain, path)), clips in zip(chains.items(), stores, strict=True):
-        convert(cfg, paths, chain, path, clips, machine_type)
+    stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
+    for machine_type, (chain, path) in chains.items():
+        convert(cfg, paths, chain, path, stores.get(machine_type), machine_type)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ from asd.tflite.convert import MCU, VARIANTS
 def check_files(paths, machine_type, model):
     """See that every TFLite file is of this model; return how each was converted."""
     tflite_files = {variant: paths.tflite(machine_type, variant.suffix) for variant in VARIANTS}
+    if not any(path.exists() for v, path in tflite_files.items() if v.calibrated):
+        tflite_files = {v: path for v, path in tflite_files.items() if not v.calibrated}
+        print(f"{machine_type}: no int8 files to compare; 02_convert.py makes them with clips in "
+              f"{paths.clips(machine_type, 'train')}")  # fmt: skip
     return {v: provenance.check_conversion(path, model) for v, path in tflite_files.items()}
 
 
@@ -72,8 +76,9 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
         rows += of_type
         by_type.append(evaluated)
     for variant in VARIANTS if paths.mode == "dev" else ():
-        results = [evaluated[variant.suffix] for evaluated in by_type]
-        tables.write_result(paths.result(variant.suffix), results)
+        suffix = variant.suffix
+        if results := [evaluated[suffix] for evaluated in by_type if suffix in evaluated]:
+            tables.write_result(paths.result(suffix), results)
     parity.write(paths.table("parity"), rows)
     if any(one["reference_fold"] for *_, conversions in compared for one in conversions.values()):
         print("reference_fold: true: another function than the Keras model, by its configuration")
@@ -81,9 +86,10 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
 
     costs, failures = [], []
     for keras, clips, conversions in compared:
-        cost, failed = measure_c(cfg, paths, keras, clips, conversions, ready, all_windows)
-        costs += cost
-        failures += failed
+        if MCU in conversions:
+            cost, failed = measure_c(cfg, paths, keras, clips, conversions, ready, all_windows)
+            costs += cost
+            failures += failed
     targets.write(paths.table("mcu"), costs)
     return targets.show(costs, missing, failures, paths.table("mcu")) or lost
 

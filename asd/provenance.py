@@ -156,15 +156,16 @@ def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def of_conversion(
-    cfg: Config, store: Store, model: Path, variant: Variant, content: bytes, n_windows: int
+    cfg: Config, store: Store | None, model: Path, variant: Variant, content: bytes
 ) -> dict[str, Any]:
     """The record of a TFLite file: `model_<type><suffix>.tflite.json`."""
-    calibration = {
-        "windows": n_windows,
+    calibration = store and {
+        "windows": min(int(store.n_windows(cfg.feature.frames).sum()),
+                       cfg.convert.calibration_windows),
         "clips": len(store),
         "fingerprint": store.fingerprint,
         "seed": cfg.seed,
-    }
+    }  # fmt: skip
     return {
         "variant": variant.suffix,
         "title": variant.title,

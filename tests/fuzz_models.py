@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
-import resource
+import re
 import tempfile
 import warnings
 import zipfile
@@ -59,16 +59,22 @@ def damaged(rng: np.random.Generator) -> tuple[str, bytes]:
     return suffix, result.getvalue()
 
 
+def resident(what: str) -> int:
+    """Bytes of memory in use: VmRSS now, VmHWM at most."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{what}:\s+(\d+) kB", status)[1])
+
+
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Refuse memory beyond a bound, to all that runs meanwhile."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES, before[1]))
+    """See that what runs meanwhile uses no more memory than a bound above what is in use."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is in use now
+    before = resident("VmRSS")
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        more = resident("VmHWM") - before
+        assert more < MOST_BYTES, f"{more:,} bytes more"
 
 
 def attempt(rng: np.random.Generator, folder: Path) -> str:
@@ -83,7 +89,6 @@ def attempt(rng: np.random.Generator, folder: Path) -> str:
     except UserError as error:
         line = str(error)
         assert line.startswith(str(path)) and len(line.splitlines()) == 1 and len(line) < 400, line
-        assert "memory" not in line.lower(), line
         return "refused"
     assert detector.predictor()(WINDOWS).shape == WINDOWS.shape
     return "read"

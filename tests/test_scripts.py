@@ -437,7 +437,7 @@ def test_a_model_that_is_no_chain_is_named(data, capsys):
     Sequential(parts).save(data / "model/model_ToyTest.h5")
     config = data / "test.yaml"
     assert call("01_test.py", "-d", "-c", config) == 0
-    assert_refused(capsys, r"model_ToyTest\.h5: layer odd \(Dense\) cannot be folded",
+    assert_refused(capsys, r"model_ToyTest\.h5: layer odd \(Dense, tanh\) cannot be folded",
                    "02_convert.py", "-d", "-c", config)  # fmt: skip
 
 
@@ -603,7 +603,7 @@ def test_a_model_of_another_input_size(story, tmp_path, capsys):
         assert_refused(capsys, r"trained with feature\.n_mels 128, the configuration says 64",
                        name, "-d", "-c", config)  # fmt: skip
         (folder / "model/model_ToyTest.json").rename(folder / "away")
-        assert_refused(capsys, r"its input has shape \(None, 640\).*320 elements",
+        assert_refused(capsys, r"its input and output have 640 elements, the configuration.s windows 320",
                        name, "-d", "-c", config)  # fmt: skip
         (folder / "away").rename(folder / "model/model_ToyTest.json")
 

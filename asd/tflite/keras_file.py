@@ -6,9 +6,12 @@ in one line where it is not what Keras writes. Nothing in it is run.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
+import resource
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 # Of a model a thousand times as large as MLPerf Tiny's, which has 1 MB of arrays.
 MOST_BYTES = 1 << 28  # of all arrays, unpacked
+READING_BYTES = 3 * MOST_BYTES  # while a file is read: an archive's member, and arrays
 MOST_CONFIG_BYTES = 1 << 22
 MOST_OBJECTS = 10_000  # groups and arrays
 MOST_DIMENSIONS = 6
@@ -72,7 +76,7 @@ def read(path: Path) -> KerasFile:
     UserError : it is damaged, no Keras file, or asks for more than a model can need.
     OSError : it cannot be opened.
     """
-    with path.open("rb") as file:
+    with path.open("rb") as file, _bounded_memory():
         try:
             return _of_zip(file) if zipfile.is_zipfile(file) else _of_hdf5(file)
         except Unreadable as error:
@@ -86,10 +90,26 @@ def read(path: Path) -> KerasFile:
     raise UserError(f"{path}: not a readable Keras model ({reason}); train it anew")
 
 
+@contextlib.contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Let allocations fail beyond a bound: HDF5 trusts the sizes in a damaged file."""
+    if sys.platform != "linux":  # elsewhere the limit is none
+        yield
+        return
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([used + READING_BYTES, *limits]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def _of_zip(file: io.BufferedReader) -> KerasFile:
     with zipfile.ZipFile(file) as archive:
         config = _member(archive, "config.json", MOST_CONFIG_BYTES)
-        weights = _member(archive, "model.weights.h5", 2 * MOST_BYTES)
+        weights = _member(archive, "model.weights.h5", MOST_BYTES)
     result = _of_hdf5(io.BytesIO(weights), legacy=False)
     result.config = _json(config)
     return result
@@ -216,6 +236,9 @@ def _checked(name: str, array: h5py.Dataset) -> int:
         raise Unreadable(f"{name[:80]} is of the type {str(array.dtype)[:40]}")
     if len(array.shape) > MOST_DIMENSIONS:
         raise Unreadable(f"{name[:80]} has {len(array.shape)} dimensions")
+    of_a_chunk = math.prod(array.chunks or ()) * array.dtype.itemsize
+    if of_a_chunk > MOST_BYTES:
+        raise Unreadable(f"{name[:80]} is stored in chunks of {of_a_chunk:,} bytes")
     return array.nbytes
 
 
