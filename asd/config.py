@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from asd.messages import CONTROL, shown
 from asd.sections import (
     Choice,
     Limit,
@@ -18,7 +19,6 @@ from asd.sections import (
     as_section,
     check_keys,
     merge,
-    read_yaml,
 )
 from common import HERE, Feature, Positive
 
@@ -26,6 +26,11 @@ BASELINE = HERE / "baseline.yaml"
 
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]  # what NumPy and Keras take
 EVAL = "eval"  # the folder of what is made of the evaluation data
+# The names in result and model folders, see `asd.files.Paths`, that result_file cannot have.
+OTHER_FILES = (
+    rf"{EVAL}|(metrics|parity|mcu|skipped)\.csv|(tflite|anomaly_score_|model_|history_).*"
+    r"|(roc|histogram)_.*\.png"
+)
 
 
 class Compile(Section):
@@ -96,11 +101,24 @@ class Config(Section):
 
     def __post_init__(self) -> None:
         name = self.experiment
-        if name == EVAL or not re.fullmatch(r"([A-Za-z0-9][\w.-]*)?", name):
+        if name.lower() == EVAL or not re.fullmatch(r"([A-Za-z0-9][\w.-]*)?", name):
             raise ValueError(
-                f"experiment {name!r} cannot name a folder here: letters, digits, _, - and dots "
-                f"can, but {EVAL!r} is taken"
+                f"experiment {shown(name)} cannot name a folder here: letters, digits, _, - and "
+                f"dots can, but {EVAL!r} is taken"
             )
+        for key in ("dev", "eval", "feature", "model", "result"):
+            folder = getattr(self, f"{key}_directory")
+            if CONTROL.search(folder):
+                raise ValueError(f"{key}_directory {shown(folder)} holds a control character")
+        _check_result_file(self.result_file)
+
+
+def _check_result_file(name: str) -> None:
+    """See that it names a file of the result folder, and none of those that we write there."""
+    if name in (".", "..") or re.search(r"[/\\]", name) or CONTROL.search(name):
+        raise ValueError(f"result_file {shown(name)} cannot name a file of the result folder")
+    if re.fullmatch(OTHER_FILES, name, re.IGNORECASE):  # as some disks compare names
+        raise ValueError(f"result_file {shown(name)} is the name of another file that is written")
 
 
 def load_config(path: str | Path = BASELINE) -> Config:
@@ -115,6 +133,8 @@ def load_config(path: str | Path = BASELINE) -> Config:
     UserError : no such file, not YAML, or a key that is unknown, missing or ill-typed; the
         message names the file, the key, and for an unknown key the nearest valid one.
     """
+    from asd.yaml_files import read_yaml  # PyYAML takes its time, and -h needs none
+
     path = Path(path)
     overrides, base = read_yaml(path), read_yaml(BASELINE)
     for file, values in ((path, overrides), (BASELINE, base)):

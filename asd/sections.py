@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
+from asd.messages import MOST_SHOWN, plain, shown
 from common import UserError
-
-if TYPE_CHECKING:
-    import yaml
 
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Limit = Annotated[float, msgspec.Meta(gt=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+MOST_MESSAGE = 200  # letters of what a section's own check says
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,49 +61,10 @@ class Choice:
         """
         if self.kind not in kinds:
             known = ", ".join(kinds)
-            raise UserError(f"{self.file}: key {self.key}.kind: no {self.kind!r}; known: {known}")
+            raise UserError(f"{self.file}: key {self.key}.kind: no {shown(self.kind)}; "
+                            f"known: {known}")  # fmt: skip
         chosen = kinds[self.kind]
         return chosen, as_section(chosen.Settings, self.file, self.values, f"{self.key}.")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
-
-    Raises
-    ------
-    UserError : no such file, not YAML, a key stands twice, or something else than a mapping.
-    """
-    import yaml
-
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_yaml_loader())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"{path}: no such configuration file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict | None):
-        raise UserError(f"{path}: not a mapping of keys to values, as baseline.yaml is")
-    return values or {}
-
-
-@functools.cache
-def _yaml_loader() -> type[yaml.SafeLoader]:
-    """YAML 1.1 but for two traps: 1e-4 is a number, and a key that stands twice is an error."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key} stands twice", node.start_mark
-                    )
-            return super().construct_mapping(node, deep)
-
-    number = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
-    return Loader
 
 
 SectionType = TypeVar("SectionType", bound=msgspec.Struct)
@@ -152,7 +113,7 @@ def _with_choices(kind: type, path: Path, values: dict[str, Any], prefix: str) -
         elif field.type is Choice and field.name in values:
             if not (isinstance(value, dict) and isinstance(value.get("kind"), str)):
                 raise UserError(f"{path}: key {key}: expected a mapping with a kind, and this is "
-                                f"{value!r}")  # fmt: skip
+                                f"{shown(value)}")  # fmt: skip
             others = {name: other for name, other in value.items() if name != "kind"}
             result[field.name] = Choice(path, key, value["kind"], others)
     return result
@@ -175,7 +136,8 @@ def check_keys(path: Path, values: dict[str, Any], kind: type, prefix: str = "")
     if unknown := _unknown_key(values, kind, prefix):
         key, here = unknown
         near = _nearest_key(key, here, [name for name, _ in _keys(kind, prefix)])
-        raise UserError(f"{path}: unknown key {key}; did you mean {near}?")
+        named = plain(key, MOST_SHOWN)
+        raise UserError(f"{path}: unknown key {named}; did you mean {near}?")
 
 
 def _unknown_key(
@@ -195,6 +157,7 @@ def _unknown_key(
 
 def _nearest_key(key: str, here: list[str], everywhere: list[str]) -> str:
     """The same name elsewhere, else the nearest of the same section, else the nearest of all."""
+    key = key[:MOST_SHOWN]  # comparing takes long where both are
     same = [name for name in everywhere if name.split(".")[-1] == key.split(".")[-1]]
     of_section = difflib.get_close_matches(key, here, 1, cutoff=0.5)
     of_all = difflib.get_close_matches(key, everywhere, 1, cutoff=0.0)
@@ -203,7 +166,11 @@ def _nearest_key(key: str, here: list[str], everywhere: list[str]) -> str:
 
 def _plain(error: msgspec.ValidationError, values: dict[str, Any], kind: type, prefix: str) -> str:
     """The validation library's message with the key first and the offending value last."""
-    message, _, where = str(error).partition(" - at `$")
+    at = " - at `$"
+    if own := str(error.__cause__ or ""):  # of a section's own check: anything may stand in it
+        where = str(error)[len(own) :].removeprefix(f"{at}.").rstrip("`")
+        return (f"key {prefix}{where}: " if where else "") + plain(own, MOST_MESSAGE)
+    message, _, where = str(error).rpartition(at) if at in str(error) else (str(error), "", "")
     where = where.rstrip("`")
     missing = re.fullmatch(r"Object missing required field `(.+)`", message)
     key = ".".join(filter(None, [where.strip("."), missing[1] if missing else ""]))
@@ -216,5 +183,5 @@ def _plain(error: msgspec.ValidationError, values: dict[str, Any], kind: type, p
     if message.startswith("Invalid enum value"):
         choices = get_args(dict(_keys(kind)).get(key))
         message = f"expected one of {', '.join(map(str, choices))}"
-    shown = "" if isinstance(value, dict) else f", and this is {value!r}"
-    return f"key {prefix}{key}: {message}{shown}" if key else message
+    given = "" if isinstance(value, dict) else f", and this is {shown(value)}"
+    return f"key {prefix}{key}: {message}{given}" if key else message

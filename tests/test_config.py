@@ -1,10 +1,13 @@
 """The configuration: typed sections, overrides, wrong keys by name."""
 
+import os
+
 import pytest
 
-from asd import config
+from asd import config, yaml_files
 from asd.detectors import kinds
 from common import HERE, UserError
+from tests import fuzz, fuzz_yaml
 
 
 def config_of(tmp_path, text):
@@ -142,3 +145,116 @@ def test_a_recipe_changes_some_keys_of_a_kind(tmp_path):
 def test_recipes_name_known_detectors():
     for path in (HERE / "recipes").glob("*.yaml"):
         assert kinds.of(config.load_config(path)).kind in kinds.KINDS
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: 2020-01-01", "key seed: expected int, got str, and this is '2020-01-01'"),
+        ("seed: !!set {a}", r"kind 'set' is not known here.*\(line 1, column 7\)"),
+        ("seed: !!binary aGVsbG8=", "kind 'binary' is not known here"),
+        ("seed: !!python/name:os.system", "kind 'python/name:os.system' is not known"),
+        ("seed: !!int many", "'many' is no int"),
+        ("seed: !!bool perhaps", "'perhaps' is no bool"),
+        ("seed: 0b_", "'0b_' is no int"),
+        ("seed: " + "7" * 5000, "'7+\\.\\.\\.7+' has more than 60 digits"),
+        ("seed: 0x" + "f" * 5000, "has more than 60 digits"),
+        ("seed: 18446744073709551616", "'18446744073709551616' has more than 64 bits"),
+        ("max_fpr: .nan", "'.nan' is not a finite number"),
+        ("max_fpr: 1e999", "'1e999' is not a finite number"),
+        ("parity: {float: {auc_drop: .inf}}", "'.inf' is not a finite number"),
+        ("seed: " + "[" * 10000, "nested deeper than 30 levels"),
+        ("- " * 10000, "nested deeper than 30 levels"),
+        ("".join(f"{' ' * i}a:\n" for i in range(300)), "nested deeper than 30 levels"),
+        (BOMB, "more than 10,000 values or 30 levels"),
+        ("detector: &a [*a]", r"\*'a' is part of what it stands for"),
+        ("fit: {<<: {epochs: 3}}", "<< is not known here; write the keys out"),
+        ("? [a, b]\n: 1", "key of several values is not a text"),
+        ("1: 2", "key 1 is not a text; quote it"),
+        ("? !!set {a}\n: 1", "key of several values is not a text"),
+        ('model_directory: "a\\0b"', r"control character '\\x00' in a text"),
+        ('model_directory: "\\ud800"', r"'\\ud800' is not Unicode"),
+        ('model_directory: "\\U00110000"', "escape that is no letter"),
+        ("%YAML " + "9" * 5000 + ".1\n---", "YAML without a version"),
+        ("seed: a\0b", "no text holds U\\+0000"),
+        ("seed: 1\n---\nseed: 2", "found another document"),
+        ("\tseed: 1", r"found character '\\t'"),
+        ("x" * 5000 + ": 1", "mapping values are not allowed"),
+        (f"? {'x' * 5000}\n: 1", "unknown key x+[.]{3}x+; did you mean"),
+        ("detector: {kind: " + "k" * 5000 + "}", "no 'k+[.]{3}k+'; known: "),
+        ("seed: " + "x" * 5000, "this is 'x+[.]{3}x+'"),
+        ("experiment: 'x - at `$.seed`'", r"experiment 'x - at `\$\.seed`' cannot name a folder"),
+        ("training_ids: 'x` - at `$.seed`'", "key training_ids: expected one of all, tested"),
+        ("# " + "x" * yaml_files.MOST_BYTES, "larger than 100,000 bytes"),
+    ],
+)  # fmt: skip
+def test_hostile_yaml_is_one_line(tmp_path, text, expected):
+    with pytest.raises(UserError, match=expected) as caught:
+        kinds.of(config_of(tmp_path, text))
+    fuzz_yaml.check_message(str(caught.value), tmp_path / "my.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_named(tmp_path, encoding):
+    (tmp_path / "my.yaml").write_bytes("experiment: é".encode(encoding))
+    with pytest.raises(UserError, match=r"byte \d+ is not UTF-8; save it as UTF-8"):
+        config.load_config(tmp_path / "my.yaml")
+
+
+def test_harmless_yaml_is_read(tmp_path):
+    (tmp_path / "my.yaml").write_bytes(b"\xef\xbb\xbfexperiment: day\n")  # a byte order mark
+    assert config.load_config(tmp_path / "my.yaml").experiment == "day"
+    assert config_of(tmp_path, "model_directory: 2020-01-01").model_directory == "2020-01-01"
+    assert (
+        config_of(tmp_path, '{"model_directory": "\\ud83d\\ude00"}').model_directory == "\U0001f600"
+    )
+    shared = "detector: {encoder: &units [64, 64], decoder: *units}"
+    assert kinds.of(config_of(tmp_path, shared)).made_of["detector"]["decoder"] == (64, 64)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", "/dev/zero"):
+        with pytest.raises(UserError, match="not a regular file"):
+            config.load_config(path)
+    with pytest.raises(UserError, match="no such configuration file"):
+        config.load_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["metrics.csv", "Parity.CSV", "mcu.csv", "skipped.csv", "anomaly_score_fan_id_00.csv", "eval",
+     "tflite_result.csv", "roc_fan.png", "model_fan.json", ".", "..", "../x.csv", "a/b", "a\\b",
+     '"a\\tb"', '""'],
+)  # fmt: skip
+def test_result_file_is_a_file_of_its_own(tmp_path, name):
+    with pytest.raises(UserError, match="result_file"):
+        config_of(tmp_path, f"result_file: {name}")
+
+
+def test_names_that_destroy_nothing_are_allowed(tmp_path):
+    for name in ("my results.csv", "résultat.txt", "metrics_of_fan.csv", ".hidden"):
+        assert config_of(tmp_path, f"result_file: {name}").result_file == name
+    same = config_of(tmp_path, "model_directory: there\nresult_directory: there")
+    assert same.model_directory == same.result_directory == "there"
+
+
+@pytest.mark.parametrize("key", ["dev", "eval", "feature", "model", "result"])
+def test_a_folder_without_control_characters(tmp_path, key):
+    with pytest.raises(UserError, match=rf"{key}_directory 'a\\nb' holds a control character"):
+        config_of(tmp_path, f'{key}_directory: "a\\nb"')
+
+
+def test_the_folder_of_evaluation_data_is_no_experiment(tmp_path):
+    with pytest.raises(UserError, match="experiment 'Eval' cannot name a folder"):
+        config_of(tmp_path, "experiment: Eval")
+
+
+def test_mutated_yaml_is_read_or_refused():
+    outcomes = fuzz.tried(fuzz_yaml.attempt, 300)
+    assert min(outcomes["read"], outcomes["refused"]) > 50

@@ -18,15 +18,8 @@ from conftest import ROOT, SCRIPTS
 # The floors of the house: a file imports files of its own floor or of those below.
 FLOORS = (
     ("common",),
-    (
-        "asd.sections",
-        "asd.config",
-        "asd.files",
-        "asd.cli",
-        "asd.versions",
-        "asd.workers",
-        "asd.wav",
-    ),
+    ("asd.messages", "asd.yaml_files", "asd.sections", "asd.config", "asd.csv_cells", "asd.files",
+     "asd.cli", "asd.versions", "asd.workers", "asd.wav"),
     ("asd.clips", "asd.rows"),
     ("asd.store",),
     ("asd.corpora", "asd.features"),
@@ -37,7 +30,7 @@ FLOORS = (
     ("asd.embedded",),
     tuple(name.removesuffix(".py") for name in SCRIPTS),
     ("apps",),
-)
+)  # fmt: skip
 # Imported only inside functions, so that help and tools start in an instant.
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "joblib", "h5py",
          "numba"}  # fmt: skip
