@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
+from asd import csv_cells, messages
 from asd.config import EVAL, Config
 from common import UserError
 
@@ -109,15 +109,28 @@ def check_writable(folder: Path) -> None:
         raise
 
 
+MOST_LEVELS = 30  # of a record; ours have five
+# Names that are not UTF-8 keep their bytes, whatever the locale.
+_UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}
+
+
 def write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows; floats with all their digits, lines ended by a newline alone."""
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
-        plain = ([x.item() if isinstance(x, np.generic) else x for x in row] for row in rows)
-        csv.writer(file, lineterminator="\n").writerows(plain)
+    """Write rows; floats with all their digits, lines ended by a newline alone.
+
+    No text becomes a spreadsheet's formula: see `asd.csv_cells`.
+    """
+    with whole_file(path) as temporary, temporary.open("w", newline="", **_UTF8) as file:
+        plain = csv.writer(file, lineterminator="\n")
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:
+            cells = [csv_cells.cell(value) for value in row]
+            # Some Pythons leave a carriage return bare, and then read it as the end of a row.
+            with_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (quoted if with_return else plain).writerow(cells)
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """All rows of a CSV file, as text.
+    """All rows of a CSV file, as text, as they were given to `write_csv`.
 
     Raises
     ------
@@ -125,9 +138,9 @@ def read_csv(path: Path) -> list[list[str]]:
     UserError : it is damaged.
     """
     try:
-        with path.open(newline="") as file:
-            return list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
+        with path.open(newline="", **_UTF8) as file:
+            return [[csv_cells.text(cell) for cell in row] for row in csv.reader(file)]
+    except csv.Error as error:
         raise UserError(f"{path}: damaged ({error}); remove it") from error
 
 
@@ -142,7 +155,8 @@ def write_json(
     instead_of : a file that is removed when this one is on disk, before it appears
     """
     with whole_file(path, durable) as temporary:
-        temporary.write_text(json.dumps(msgspec.to_builtins(values), indent=2) + "\n")
+        text = json.dumps(msgspec.to_builtins(values), indent=2) + "\n"
+        temporary.write_text(text, encoding="utf-8")
         if instead_of:
             _flush(temporary)
             instead_of.unlink(missing_ok=True)
@@ -156,11 +170,34 @@ def read_json(path: Path) -> Any:
     UserError : the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: damaged (nested too deep); remove it") from error
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); remove it") from error
+        raise UserError(
+            f"{path}: damaged ({messages.plain(str(error), 100)}); remove it"
+        ) from error
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a JSON file of ours that holds keys and values.
+
+    Raises
+    ------
+    UserError : the file is missing or damaged, or holds something else.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: damaged, it does not hold keys and values; remove it")
+    level = [values]
+    for _ in range(MOST_LEVELS):
+        inside = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [part for parts in inside for part in parts if isinstance(part, dict | list)]
+    if level:
+        raise UserError(f"{path}: damaged (nested too deep); remove it")
+    return values
 
 
 def read_keys(path: Path, *keys: str) -> list[Any]:
@@ -170,7 +207,7 @@ def read_keys(path: Path, *keys: str) -> list[Any]:
     ------
     UserError : the file is missing or damaged.
     """
-    record = read_json(path)
+    record = read_mapping(path)
     try:
         return [functools.reduce(operator.getitem, key.split("."), record) for key in keys]
     except (KeyError, TypeError, IndexError) as error:

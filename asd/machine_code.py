@@ -58,7 +58,7 @@ def seal_cache(function: Callable) -> None:
     with contextlib.suppress(OSError):
         seal, digest = _cache(function)
         with files.whole_file(seal) as temporary:
-            temporary.write_text(digest)
+            temporary.write_text(digest, encoding="utf-8")
 
 
 def _pthread(name: str, n_pointers: int) -> types.ExternalFunction:

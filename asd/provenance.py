@@ -194,9 +194,14 @@ def check_conversion(path: Path, model: Path) -> dict[str, Any]:
     for needed in (path, record):
         if not needed.is_file():
             raise UserError(f"{needed}: no such file; {again}")
-    sha256, source, conversion = files.read_keys(record, "sha256", "source.sha256", "conversion")
+    sha256, source, conversion, weights, _ = files.read_keys(
+        record, "sha256", "source.sha256", "conversion", "conversion.dense_weights",
+        "conversion.reference_fold",
+    )  # fmt: skip
     if sha256 != files.file_hash(path):
         raise UserError(f"{path}: damaged, or not the file {record.name} describes; {again}")
+    if weights not in ("per_channel", "per_tensor"):
+        raise UserError(f"{record}: damaged, no such dense_weights; {again}")
     if source != files.file_hash(model):
         raise UserError(f"{path}: made from another model than {model}; {again}")
     return conversion

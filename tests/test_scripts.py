@@ -627,7 +627,8 @@ def test_a_model_is_not_used_with_other_features_than_its_own(story, tmp_path, c
 )
 def test_damaged_records_are_named(story, tmp_path, capsys, name, file):
     folder = copy_of(story, tmp_path)
-    for content in ("{}", "[1]", "null", "{", ""):
+    deep = '{"model":' * 500 + "1" + "}" * 500
+    for content in ("{}", "[1]", "null", "{", "", "[" * 100_000, deep, "9" * 5000):
         (folder / file).write_text(content)
         assert_refused(capsys, f"{file}: damaged", name, "-d", "-c", folder / "test.yaml")
 

@@ -101,7 +101,9 @@ def _read_kb(path: str, field: str) -> int:
     Not of getrusage, whose peak is inherited from the parent.
     """
     try:
-        found = re.search(rf"^{field}:\s+(\d+) kB", Path(path).read_text(), re.MULTILINE)
+        found = re.search(
+            rf"^{field}:\s+(\d+) kB", Path(path).read_text(encoding="utf-8"), re.MULTILINE
+        )
     except OSError:
         return 0
     return int(found[1]) if found else 0

@@ -127,7 +127,7 @@ def write_scores(path: Path, paths: list[Path], scores: list[float]) -> None:
     """CSV of names and scores, and the AUC and pAUC on the screen."""
     from sklearn.metrics import roc_auc_score
 
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(zip([p.name for p in paths], scores, strict=True))
     labels = [p.name.startswith("anomaly") for p in paths]
     print(path, roc_auc_score(labels, scores), roc_auc_score(labels, scores, max_fpr=0.1))
@@ -140,7 +140,7 @@ def train(data: Path, work: Path, epochs: int) -> None:
     matrix = matrix_of(clips(data / "train"))
     model, history = fit(matrix, epochs)
     losses = history["loss"], history["val_loss"]
-    with (work / "history.csv").open("w", newline="") as file:
+    with (work / "history.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(zip(*losses, strict=True))
     for values in losses:
         pyplot.plot(values)

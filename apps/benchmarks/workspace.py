@@ -87,7 +87,7 @@ class Workspace:
         values: dict[str, Any] = {f"{name}_directory": str(folder / name) for name in names}
         values |= {"dev_directory": str(data), "seed": seed, "fit": {"verbose": 0} | fit}
         path = folder / "host.yaml"
-        path.write_text(yaml.safe_dump(values))
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
         return path
 
     def fresh(self, name: str) -> Path:

@@ -203,7 +203,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.write_json(out / STAMP, options)
     shown = msgspec.json.encode(options).decode()
     with files.whole_file(out / "README.txt") as path:
-        path.write_text(README.format(seed=options.seed, options=shown))
+        text = README.format(seed=options.seed, options=shown)
+        path.write_text(text, encoding="utf-8")
     write = functools.partial(write_clip, out, options)
     for _ in workers.in_order(write, missing, str(out), args.workers):
         pass

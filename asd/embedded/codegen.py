@@ -52,7 +52,7 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
     network = reader.read(content)
     # The header last: its hash says that what it stands beside is whole.
     return {
-        **{path.name: path.read_text() for path in sorted(KERNELS.glob("*.h"))},
+        **{path.name: path.read_text(encoding="utf-8") for path in sorted(KERNELS.glob("*.h"))},
         f"{name}_weights.h": _weights(network, rounding),
         f"{name}.c": _source(network, rounding, name),
         f"{name}.h": _header(network, rounding, name),
@@ -66,7 +66,7 @@ def write(
     paths = []
     for file, text in generate(content, rounding, name).items():
         with files.whole_file(folder / file) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
         paths.append(folder / file)
     return paths
 
@@ -105,7 +105,7 @@ def _header(network: reader.Network, rounding: str, name: str) -> str:
 
 def _fill(template: str, values: dict[str, Any]) -> str:
     """A template of c/ with its @names@ replaced."""
-    text = (KERNELS / template).read_text()
+    text = (KERNELS / template).read_text(encoding="utf-8")
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
 
 
