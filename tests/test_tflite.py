@@ -8,6 +8,7 @@ from asd import config
 from asd.tflite import chain, convert, fold, int8, keras_chain, litert, reader
 from asd.tflite.convert import BY_SUFFIX, VARIANTS
 from common import UserError
+from tests import fuzz, networks
 
 SIZE = 64
 
@@ -386,6 +387,22 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
     (tmp_path / "bad.tflite").write_bytes(b"not a model" * 100)
     with pytest.raises(UserError, match=r"bad\.tflite: not a TFLite file"):
         litert.predictor(tmp_path / "bad.tflite")
+
+
+def test_a_damaged_file_is_read_or_refused(tmp_path):
+    """The reader finds what a small file says, or why it cannot; nothing else is raised."""
+
+    def attempt(rng, folder):
+        content = fuzz.mutated(networks.random_network(int(rng.integers(1, 6)), 6, 2), rng)
+        try:
+            reader.describe(content)
+            reader.read(content)
+        except UserError as error:
+            assert str(error).isprintable()
+            return "refused"
+        return "read"
+
+    assert fuzz.tried(attempt, 1000)["refused"] > 100
 
 
 def test_prepare_equalises_only_per_tensor(model):

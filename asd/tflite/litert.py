@@ -42,9 +42,10 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
         with quiet_stderr():
             interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+        source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        facts = describe(content)
+    except (ValueError, RuntimeError, IndexError, UserError) as error:
         raise UserError(f"{name}: not a readable TFLite model; run 02_convert.py again") from error
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def run(windows: np.ndarray) -> np.ndarray:
         if windows.ndim != 2 or windows.shape[1] != source["shape"][1]:
