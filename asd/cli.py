@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from asd import messages
 from asd.config import BASELINE
 from common import UserError, __version__
 
@@ -70,6 +72,16 @@ def quiet_stderr() -> Iterator[None]:
         os.close(kept)
 
 
+def _robust_streams() -> None:
+    """Let no letter end a run: what stdout or stderr cannot express is escaped.
+
+    That is a letter that an ASCII terminal lacks, or a byte of a file's name that is not UTF-8.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable[[], int | None]) -> int:
     """Run a script's main; return its exit status.
 
@@ -85,6 +97,7 @@ def run(main: Callable[[], int | None]) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interrupt)
+    _robust_streams()
     try:
         return main() or 0
     except BaseException as error:
@@ -95,14 +108,22 @@ def run(main: Callable[[], int | None]) -> int:
         line = _one_line(error)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        lines = [messages.plain(part) for part in line.split("\n")]
+        print("error:", "\n".join(lines), file=sys.stderr)
         return 1
 
 
 def _one_line(error: BaseException) -> str | None:
-    """The line that tells a user's mistake or a full disk; None for a fault of the program."""
+    """The line that tells a user's mistake or a machine's limit; None for a program's fault."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or take fewer or shorter clips"
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding():
+        return (
+            f"{messages.shown(error.object)}: no file can have this name where names are "
+            f"{error.encoding}; rename it, or set LC_ALL=C.UTF-8"
+        )
     if isinstance(error, OSError):
         remedies = {
             errno.ENOSPC: "; free some space and run again",
@@ -113,7 +134,7 @@ def _one_line(error: BaseException) -> str | None:
             errno.EEXIST: "; a file stands where a folder is needed",
         }
         if isinstance(error, BrokenPipeError):
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the flush at exit
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the flush at exit
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}{remedies.get(error.errno, '')}"
     return None

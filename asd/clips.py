@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asd import files
+from asd import files, messages
 from asd.files import Paths
 from common import UserError
 
@@ -119,7 +119,7 @@ def judge(paths: Paths, sets: Sequence[ClipSet], skip_bad_clips: bool, told: int
     UserError : there are bad clips that are not to be skipped, or a set has no others.
     """
     bad = [clip for clip_set in sets for clip in clip_set.bad]
-    lines = [f"{clip.path}: {clip.reason}" for clip in bad]
+    lines = [messages.plain(f"{clip.path}: {clip.reason}") for clip in bad]
     if bad and not skip_bad_clips:
         if len(lines) > NAMED_BAD_CLIPS:
             lines[NAMED_BAD_CLIPS:] = [f"and {len(lines) - NAMED_BAD_CLIPS} more"]

@@ -11,6 +11,7 @@ from conftest import SAMPLE_RATE, make_data, write_clip
 from asd import config
 from asd.clips import Scores
 from asd.corpora import dcase2020, survey
+from asd.files import Paths
 from common import UnusableClip, UserError
 
 FEATURE = config.load_config().feature
@@ -108,6 +109,31 @@ def test_missing_and_empty_folders_are_named(tmp_path):
         dcase2020.find_clips(tmp_path / "fan", "dev", "ToyTest", "test")
     with pytest.raises(UserError, match="no such folder"):
         dcase2020.find_clips(tmp_path / "fan" / "test", "dev", "ToyTest", "test")
+
+
+def test_machine_types_whose_files_would_share_names_are_refused(tmp_path):
+    for name in ("fan", "fan_quant_fullint", "pump_quant"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="files of fan_quant_fullint would have.*files of fan;"):
+        dcase2020.find_machine_types(tmp_path)
+    assert dcase2020.find_machine_types(tmp_path, ["pump_quant", "fan"]) == ["pump_quant", "fan"]
+
+
+@pytest.mark.parametrize("name", ["../fan", "", ".", "fan/../fan", "fan\n"])
+def test_a_machine_type_is_a_folder_of_the_data(tmp_path, name):
+    (tmp_path / "fan").mkdir()
+    with pytest.raises(UserError, match="no machine type .*; found: fan") as caught:
+        dcase2020.find_machine_types(tmp_path, [name])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_clip_of_any_name_is_one_line(tmp_path):
+    make_data(tmp_path)
+    cfg = msgspec.structs.replace(config.load_config(), dev_directory=str(tmp_path / "dev_data"))
+    (tmp_path / "dev_data/ToyTest/train/a\n\x1b[31m.wav").touch()
+    with pytest.raises(UserError) as caught:
+        survey.survey(Paths(cfg, "dev"), ["ToyTest"], "train", False)
+    assert any(r"train/a\n\x1b[31m.wav: " in line for line in str(caught.value).splitlines())
 
 
 LONG = 128000  # samples: 251 frames

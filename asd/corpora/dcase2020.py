@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd.clips import BadClip, Clip
+from asd.messages import plain
 from common import UserError
 
 # What a clip may be called, by mode and folder.
@@ -21,6 +22,7 @@ _NAMES = {
     ("eval", "test"): ("id_<id>_<number>.wav", r"(?P<label>)id_(?P<id>\d+)_\d+\.wav"),
 }
 _IN_WORDS = "<id> and <number> are digits, as in normal_id_01_00000000.wav"
+MOST_FOUND = 1000  # letters of names in a message
 _LABELS = {"normal": 0, "anomaly": 1, "": None}
 SPLITS = ("train", "test")
 
@@ -32,7 +34,8 @@ def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
 
     Raises
     ------
-    UserError : no such folder, none in it, or a wanted one that is not there.
+    UserError : no such folder, none in it, or a wanted one that is not there; or two of them
+        whose files would have the same names.
     """
     help_line = "./get_dataset.sh downloads recordings, ./get_dataset.sh --demo makes demo sound"
     if not folder.is_dir():
@@ -43,15 +46,28 @@ def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
         if name in inside and name not in found:
             raise UserError(f"{folder / name}: {_why_not(folder / name)}")
         if name not in found:
-            known = ", ".join(found) or "none"
-            raise UserError(f"{folder}: no machine type {name}; found: {known}")
+            known = plain(", ".join(found), MOST_FOUND) or "none"
+            raise UserError(f"{folder}: no machine type {plain(name)}; found: {known}")
     strays = [name for name in inside if name not in found]
     if not found:
         why = f"{folder / strays[0]}: {_why_not(folder / strays[0])}" if strays else help_line
         raise UserError(f"{folder}: no machine type in it; {why}")
     for name in () if wanted else strays:
         print(f"left out {folder / name}: {_why_not(folder / name)}")
-    return list(dict.fromkeys(wanted)) or found
+    chosen = list(dict.fromkeys(wanted)) or found
+    _check_names(folder, chosen, found)
+    return chosen
+
+
+def _check_names(folder: Path, chosen: Sequence[str], found: Sequence[str]) -> None:
+    for name in chosen:
+        # model_fan_quant.tflite is of fan, its weights int8, and of fan_quant, float.
+        other = re.sub("_(quant(_fullint(_micro(_intio)?)?)?|fp32)$", "", name)
+        if other != name and other in found:
+            raise UserError(
+                f"{folder}: files of {name} would have the names of files of {other}; rename "
+                "one of the two folders"
+            )
 
 
 def _is_machine_type(folder: Path) -> bool:
