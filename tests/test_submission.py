@@ -597,6 +597,18 @@ def no_record(values, tmp_path):
     (tmp_path / "model.tflite.json").unlink()
 
 
+def damaged_record(**new):
+    def change(values, tmp_path):
+        path = tmp_path / "model.tflite.json"
+        files.write_json(path, files.read_json(path) | new)
+
+    return change
+
+
+def a_list_for_facts(values, tmp_path):
+    (tmp_path / "accuracy/session.json").write_text("[1]")
+
+
 def put(**new):
     return lambda values, tmp_path: values.update(new)
 
@@ -612,6 +624,13 @@ def no_code(values, tmp_path):
         (other_weights, "made from other weights than the published"),
         (other_model, "is of another TFLite file"),
         (no_record, r"model\.tflite\.json: missing"),
+        (damaged_record(source=[1]), r"model\.tflite\.json: damaged, it lacks sha256 or source"),
+        (damaged_record(source={"model": "a", "sha256": [1]}), r"other weights .*\[1\]"),
+        (damaged_record(conversion=["equalise"]), r"model\.tflite\.json: damaged, it lacks"),
+        (damaged_record(calibration=[1]), r"model\.tflite\.json: damaged, no such calibration"),
+        (a_list_for_facts, r"session\.json: damaged, it does not hold keys and values"),
+        (put(code="a\nb"), r"code 'a\\nb' holds a control character"),
+        (put(model="a\0b"), r"control character '\\x00' in a text"),
         (other_session("accuracy", good=False), r"AUC 0\.\d+ is under 0\.85"),
         (edit_session("accuracy", "results.txt", "AUC = .*", "AUC = 0.912"), "scores give 1.000"),
         (edit_session("accuracy", "results.txt", "AUC", "AOC"), "no figure of accuracy"),

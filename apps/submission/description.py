@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from apps.submission.rules import REHEARSAL
 from asd import files, sections
+from asd.messages import CONTROL, shown
 from asd.sections import Name, Section
+from asd.yaml_files import read_yaml
 from common import UserError
 
 # SHA-256 of the benchmark's trained_models: the closed division's weights, and the int8 file.
@@ -58,6 +60,10 @@ class Submission(Section):
         for key in ("organisation", "system", "implementation"):
             if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", getattr(self, key)):
                 raise ValueError(f"{key} is a folder's name: letters, digits, . _ + - only")
+        for key in ("model", "code", "accuracy", "performance", "energy"):
+            path = getattr(self, key) or ""
+            if CONTROL.search(path):
+                raise ValueError(f"{key} {shown(path)} holds a control character")
 
     @property
     def folder(self) -> str:
@@ -72,7 +78,7 @@ def load(path: Path) -> Submission:
     ------
     UserError : it is missing, not YAML, or a key is unknown, missing or ill-typed.
     """
-    return sections.as_section(Submission, path, sections.read_yaml(path))
+    return sections.as_section(Submission, path, read_yaml(path))
 
 
 def quantisation(submission: Submission) -> dict[str, Any]:
@@ -92,14 +98,19 @@ def quantisation(submission: Submission) -> dict[str, Any]:
         return {"model": path.name, "sha256": sha256, "source": {"model": PUBLISHED[sha256]}}
     if not record_path.is_file():
         raise UserError(f"{record_path}: missing; 02_convert.py writes it beside the TFLite file")
-    record = files.read_json(record_path)
-    recorded, source = files.read_keys(record_path, "sha256", "source.sha256")
+    record = files.read_mapping(record_path)
+    recorded, source, *_, calibration = files.read_keys(
+        record_path, "sha256", "source.sha256", "source.model", "conversion.dense_weights",
+        "conversion.equalise", "calibration",
+    )  # fmt: skip
+    if not isinstance(calibration, dict | None):
+        raise UserError(f"{record_path}: damaged, no such calibration; run 02_convert.py again")
     if recorded != sha256:
         raise UserError(f"{record_path}: is of another TFLite file; run 02_convert.py again")
-    if submission.division == "closed" and source not in PUBLISHED:
+    if submission.division == "closed" and str(source) not in PUBLISHED:
         raise UserError(
             f"{path}: made from other weights than the published ad01.h5 (source SHA-256 "
-            f"{source[:16]}...); a model of your own belongs to the open division"
+            f"{shown(source, 20)}); a model of your own belongs to the open division"
         )
     keys = ("variant", "title", "source", "sha256", "weights", "conversion", "calibration")
     return {"model": path.name} | {key: record[key] for key in keys if key in record}

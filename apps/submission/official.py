@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Any:
         raise UserError(
             f"{path}: missing; name benchmark/runner of a checkout of mlcommons/tiny"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a YAML file") from error
 
 
@@ -76,7 +76,7 @@ def write_tests(path: Path, official: Path, args: argparse.Namespace) -> None:
                 step[name] = [infer if c.startswith("infer ") else c for c in commands]
     files.check_writable(path.parent)
     with files.whole_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(tests, sort_keys=False))
+        temporary.write_text(yaml.safe_dump(tests, sort_keys=False), encoding="utf-8")
 
 
 def run(command: Sequence[str], folder: Path, emulated: bool) -> list[str]:
@@ -89,7 +89,8 @@ def run(command: Sequence[str], folder: Path, emulated: bool) -> list[str]:
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1"}
     lines: list[str] = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes) as process:
+    texts = {"encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, cwd=folder, env=environment, **texts, **pipes) as process:
         try:
             for line in process.stdout:
                 lines.append(line.rstrip("\n"))

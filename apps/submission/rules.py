@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -52,10 +51,11 @@ def figure(results: Path, mode: str) -> float | None:
 def is_emulated(session: Path) -> bool:
     """Whether a session or a results folder says that its device was emulated."""
     facts = session / "session.json"
-    if facts.exists() and files.read_json(facts).get("emulated"):
+    if facts.exists() and files.read_mapping(facts).get("emulated"):
         return True
     texts = (session / name for name in FILES[:2] if (session / name).exists())
-    return any("emulated" in path.read_text(errors="replace").lower() for path in texts)
+    read = (path.read_text(encoding="utf-8", errors="replace") for path in texts)
+    return any("emulated" in text.lower() for text in read)
 
 
 def check_session(session: Path, mode: str, rehearsal: bool) -> None:
@@ -185,15 +185,15 @@ def _content(root: Path, home: Path) -> Iterator[str]:
 def _system(root: Path, path: Path) -> Iterator[str]:
     """The systems file."""
     where = path.relative_to(root)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        status = str(values.get("Status")).lower()
-    except FileNotFoundError:
+    if not path.is_file():
         yield f"{where}: missing"
         return
-    except (ValueError, AttributeError):
+    try:
+        values = files.read_mapping(path)
+    except UserError:
         yield f"{where}: not a JSON object"
         return
+    status = str(values.get("Status")).lower()
     if status not in STATUSES:
         yield f"{where}: Status is {status}, not one of {', '.join(STATUSES)}"
     if "system_type" in values:

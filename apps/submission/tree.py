@@ -68,7 +68,7 @@ def assemble(submission: Submission, root: Path) -> None:
     )
     if submission.rehearsal:
         text = "A rehearsal: measured on an emulated device. Not a result, not to be submitted.\n"
-        (home / f"{REHEARSAL}.txt").write_text(text)
+        (home / f"{REHEARSAL}.txt").write_text(text, encoding="utf-8")
 
 
 def official_check(root: Path, checker: Path, python: str) -> str:
@@ -87,7 +87,9 @@ def official_check(root: Path, checker: Path, python: str) -> str:
         arguments = ["--input", str(root.resolve()), "--version", VERSION]
         command = [python, str(script.resolve()), *arguments, "--csv", f"{folder}/summary.csv"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=300
+            )
         except OSError as error:
             raise UserError(f"{python}: cannot be run ({error.strerror})") from error
     lines = (done.stdout + done.stderr).splitlines()
