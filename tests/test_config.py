@@ -192,6 +192,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(
         ("training_ids: 'x` - at `$.seed`'", "key training_ids: expected one of all, tested"),
         ("# " + "x" * yaml_files.MOST_BYTES, "larger than 100,000 bytes"),
     ],
+    ids=lambda text: ascii(text[:40]),
 )  # fmt: skip
 def test_hostile_yaml_is_one_line(tmp_path, text, expected):
     with pytest.raises(UserError, match=expected) as caught:

@@ -86,6 +86,7 @@ def test_any_text_comes_back_from_a_csv(tmp_path):
     "content",
     [b"[" * 100_000, b'{"a":' * 100 + b"1" + b"}" * 100, b"\xff", b"9" * 5000, b"[1]", b"null",
      b'{"a": "x\ny"}', b""],
+    ids=lambda content: ascii(content[:10]),
 )  # fmt: skip
 def test_a_damaged_record_is_one_line(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)

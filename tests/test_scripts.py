@@ -603,7 +603,7 @@ def test_a_model_of_another_input_size(story, tmp_path, capsys):
         assert_refused(capsys, r"trained with feature\.n_mels 128, the configuration says 64",
                        name, "-d", "-c", config)  # fmt: skip
         (folder / "model/model_ToyTest.json").rename(folder / "away")
-        assert_refused(capsys, r"its input and output have 640 elements, the configuration.s windows 320",
+        assert_refused(capsys, "its input and output have 640 elements.* windows 320",
                        name, "-d", "-c", config)  # fmt: skip
         (folder / "away").rename(folder / "model/model_ToyTest.json")
 

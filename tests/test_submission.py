@@ -107,6 +107,7 @@ def test_a_missing_clip_is_named(tmp_path, capsys):
         ("a.bin,2,7,2560,512\n", "row 1 is not"),
         ("a.bin,2,0,2560,0\n", "row 1 is not"),
         ("../a.bin,2,0,2560,512\n", "not a plain file name"),
+        ("=a.bin,2,0,2560,512\n", "row 1: =a.bin begins as a formula"),
         ("a.bin,2,0,2560,512\n" * 2, "a.bin stands twice"),
         ("", "no row"),
     ],

@@ -113,7 +113,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
 
 def test_machine_types_whose_files_would_share_names_are_refused(tmp_path):
     for name in ("fan", "fan_quant_fullint", "pump_quant"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "test").mkdir(parents=True)
     with pytest.raises(UserError, match="files of fan_quant_fullint would have.*files of fan;"):
         dcase2020.find_machine_types(tmp_path)
     assert dcase2020.find_machine_types(tmp_path, ["pump_quant", "fan"]) == ["pump_quant", "fan"]
@@ -121,7 +121,7 @@ def test_machine_types_whose_files_would_share_names_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["../fan", "", ".", "fan/../fan", "fan\n"])
 def test_a_machine_type_is_a_folder_of_the_data(tmp_path, name):
-    (tmp_path / "fan").mkdir()
+    (tmp_path / "fan" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="no machine type .*; found: fan") as caught:
         dcase2020.find_machine_types(tmp_path, [name])
     assert "\n" not in str(caught.value)

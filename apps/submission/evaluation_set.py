@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import common
-from asd import cli, config, files, wav
+from asd import cli, config, csv_cells, files, wav
 from asd.config import Config
 from asd.corpora import dcase2020, survey
 from common import Feature, UnusableClip, UserError
@@ -118,6 +118,8 @@ def read_list(path: Path, feature: Feature | None = None) -> list[Entry]:
             ) from error
         if Path(one.file).name != one.file:
             raise UserError(f"{path}: row {number}: {one.file} is not a plain file name")
+        if csv_cells.cell(one.file) != one.file:  # the official runner would not find it
+            raise UserError(f"{path}: row {number}: {one.file} begins as a formula; rename it")
         entries.append(one)
     names = [one.file for one in entries]
     if not names:
