@@ -18,6 +18,7 @@ from asd.corpora.dcase2020 import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
+from asd.paths import Paths, record_of
 
 
 def train(cfg, paths, clips, machine_type):
@@ -36,7 +37,7 @@ def train(cfg, paths, clips, machine_type):
             write_history(paths, machine_type, history)
             how = f"loss {history[-1].loss:.3f} dB^2 after {len(history)} epochs, "
         # The model last, and rather none than one with another's record.
-        files.write_json(files.record(path), record, durable=True, instead_of=path)
+        files.write_json(record_of(path), record, durable=True, instead_of=path)
     print(f"{path}: {how}{seconds:.0f} s")
 
 
@@ -52,7 +53,7 @@ def write_history(paths, machine_type, history):
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
-    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     machine_types = find_machine_types(paths.data, args.machine_type)
     clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
     with_test = [name for name in machine_types if paths.clips(name, "test").is_dir()]

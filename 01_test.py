@@ -19,12 +19,13 @@ from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
 from asd.evaluation import scores, tables
+from asd.paths import Paths
 
 
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
-    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     machine_types = find_machine_types(paths.data, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:

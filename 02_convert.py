@@ -20,6 +20,7 @@ from asd.corpora.dcase2020 import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, codegen
+from asd.paths import Paths, record_of
 from asd.tflite import fold
 from asd.tflite.convert import MCU, VARIANTS, conversions, spread_windows
 
@@ -44,7 +45,7 @@ def convert(cfg, paths, chain, model, clips, machine_type):
         made = provenance.of_conversion(cfg, clips, model, variant, content)
         with files.whole_file(path, durable=True) as temporary:
             temporary.write_bytes(content)
-            files.write_json(files.record(path), made, durable=True)
+            files.write_json(record_of(path), made, durable=True)
         print(f"{path}: {variant.title}, {len(content):,} bytes")
     if clips:
         folder = paths.c_source(machine_type)
@@ -58,7 +59,7 @@ def convert(cfg, paths, chain, model, clips, machine_type):
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
-    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     machine_types = find_machine_types(paths.data, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:

@@ -22,6 +22,7 @@ from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, targets
 from asd.evaluation import parity, scores, tables
+from asd.paths import Paths
 from asd.tflite import litert
 from asd.tflite.convert import MCU, VARIANTS
 
@@ -97,7 +98,7 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
-    paths, detector = files.Paths(cfg, args.mode), kinds.of(cfg)
+    paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     machine_types = find_machine_types(paths.data, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)

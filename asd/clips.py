@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asd import files, messages
-from asd.files import Paths
+from asd.paths import Paths
 from common import UserError
 
 NAMED_BAD_CLIPS = 10  # in a message

@@ -26,7 +26,7 @@ BASELINE = HERE / "baseline.yaml"
 
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]  # what NumPy and Keras take
 EVAL = "eval"  # the folder of what is made of the evaluation data
-# The names in result and model folders, see `asd.files.Paths`, that result_file cannot have.
+# The names in result and model folders, see `asd.paths.Paths`, that result_file cannot have.
 OTHER_FILES = (
     rf"{EVAL}|(metrics|parity|mcu|skipped)\.csv|(tflite|anomaly_score_|model_|history_).*"
     r"|(roc|histogram)_.*\.png"

@@ -245,21 +245,18 @@ def run_batches(part, frames, starts, batch_size, state, steps, learn):
     return errors
 
 
-TRAINED_LAYERS = {"InputLayer", "Dense", "BatchNormalization", "Activation", "ReLU"}
-
-
 def suits(model: keras.Model) -> bool:
     """Whether `Trainer` trains all of a model, and as it asks for."""
-    if not {type(layer).__name__ for layer in model.layers} <= TRAINED_LAYERS:
-        return False  # dropout is nothing at inference, but not here
     try:
         *hidden, last = keras_chain.of_model(model)
     except NotAChain:
         return False
+    kinds = {type(layer).__name__ for layer in model.layers}  # dropout is nothing, but not here
     configs = [layer.get_config() for layer in model.layers]
     extras = ("regularizer", "constraint")
     return (
-        all(layer.norm and layer.relu for layer in hidden)
+        kinds <= {"InputLayer", "Dense", "BatchNormalization", "Activation", "ReLU"}
+        and all(layer.norm and layer.relu for layer in hidden)
         and not (last.norm or last.relu)
         and model.input_shape == model.output_shape
         and len(model.trainable_variables) == 4 * len(hidden) + 2

@@ -13,14 +13,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from asd import csv_cells, messages
-from asd.config import EVAL, Config
 from common import UserError
 
 OURS = ".asd-"  # folders of files that are being written
@@ -223,123 +221,3 @@ def fingerprint(values: Any) -> str:
     """A short fingerprint of plain values: 16 hex digits of the SHA-256 of their JSON."""
     text = json.dumps(msgspec.to_builtins(values), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-Mode = Literal["dev", "eval"]
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Every file name of a run.
-
-    What is made of the evaluation data has a folder of its own, `eval`, below those of the
-    experiment, so that it never meets what is made of the development data.
-    """
-
-    cfg: Config
-    mode: Mode
-
-    def _folder(self, root: str) -> Path:
-        return Path(root, self.cfg.experiment, EVAL if self.mode == "eval" else "")
-
-    @property
-    def data(self) -> Path:
-        """Folder of the recordings."""
-        return Path(self.cfg.dev_directory if self.mode == "dev" else self.cfg.eval_directory)
-
-    def clips(self, machine_type: str, split: str) -> Path:
-        """Folder of the training or test clips of a machine type."""
-        return self.data / machine_type / split
-
-    def store(self, name: str, key: str) -> Path:
-        """The rows of a set of clips; its index is beside it, `.json`."""
-        return Path(self.cfg.feature_directory, f"{name}_{key}.f32")
-
-    @property
-    def models(self) -> Path:
-        """Folder of the models."""
-        return self._folder(self.cfg.model_directory)
-
-    @property
-    def results(self) -> Path:
-        """Folder of the result files."""
-        return self._folder(self.cfg.result_directory)
-
-    def model(self, machine_type: str, suffix: str) -> Path:
-        """The model of a machine type."""
-        return self.models / f"model_{machine_type}{suffix}"
-
-    def history(self, machine_type: str, suffix: str) -> Path:
-        """Losses by epoch: `.csv`, `.png`."""
-        return self.models / f"history_{machine_type}{suffix}"
-
-    def tflite(self, machine_type: str, variant: str) -> Path:
-        """A TFLite file; `variant` is its suffix, "" for the float one."""
-        return self.model(machine_type, f"{variant}.tflite")
-
-    def c_source(self, machine_type: str) -> Path:
-        """Folder of the model's C source."""
-        return self.model(machine_type, "_c")
-
-    def scores(self, machine_type: str, section: str, variant: str | None = None) -> Path:
-        """Anomaly scores of a machine id; of a TFLite file where its `variant` is given."""
-        name = f"anomaly_score_{machine_type}_id_{section}.csv"
-        return self.results / (_prefix(variant) + name)
-
-    def scores_source(self, machine_type: str) -> Path:
-        """Which model and which clips the scores are of."""
-        return self.results / f"anomaly_score_{machine_type}_{self.mode}.json"
-
-    def result(self, variant: str | None = None) -> Path:
-        """AUC and pAUC by id, in the reference's layout; of a TFLite file's scores if given."""
-        return self.results / (_prefix(variant) + self.cfg.result_file)
-
-    def table(self, name: str) -> Path:
-        """One of the other tables: "metrics", "parity", "mcu" or "skipped"."""
-        return self.results / f"{name}.csv"
-
-    def picture(self, kind: str, machine_type: str) -> Path:
-        """A picture of a machine type's scores: "roc" or "histogram"."""
-        return self.results / f"{kind}_{machine_type}.png"
-
-    def find_model(self, machine_type: str, suffixes: Sequence[str]) -> Path | None:
-        """The model file of a machine type, if there is one.
-
-        Raises
-        ------
-        UserError : there are two.
-        """
-        found = [path for s in suffixes if (path := self.model(machine_type, s)).exists()]
-        if len(found) > 1:
-            names = " and ".join(str(path) for path in found)
-            raise UserError(f"two models for {machine_type}: {names}; keep one, move the other "
-                            "away")  # fmt: skip
-        return found[0] if found else None
-
-    def require_model(self, machine_type: str, suffixes: Sequence[str]) -> Path:
-        """The model file of a machine type; for evaluation data without one of its own, dev's.
-
-        Raises
-        ------
-        UserError : there is none, or there are two.
-        """
-        if found := self.find_model(machine_type, suffixes):
-            return found
-        if self.mode == "eval":
-            found = Paths(self.cfg, "dev").find_model(machine_type, suffixes)
-            if found:
-                print(f"{found}: of the development data, there is none in {self.models}")
-                return found
-        raise UserError(
-            f"{self.models}: no model for {machine_type}; train it: ./train.sh "
-            "with the same options"
-        )
-
-
-def _prefix(variant: str | None) -> str:
-    return "" if variant is None else f"tflite{variant}_"
-
-
-def record(path: Path) -> Path:
-    """The record of what a model or TFLite file was made of, beside it."""
-    return path.with_suffix(".tflite.json" if path.suffix == ".tflite" else ".json")

@@ -12,7 +12,7 @@ import msgspec
 from asd import files
 from asd.config import Config
 from asd.detectors.detector import Detector, Fitted
-from asd.files import Paths
+from asd.paths import Paths, record_of
 from asd.store import Store
 from asd.tflite import reader
 from asd.tflite.convert import Variant
@@ -86,7 +86,7 @@ def is_trained(
 
 def _of_another_kind(paths: Paths, path: Path) -> Path | None:
     """The model that the record beside `path` describes, if it is there and another."""
-    record = files.record(path)
+    record = record_of(path)
     if record.exists():
         (name,) = files.read_keys(record, "model")
         if name != path.name and (paths.models / str(name)).is_file():
@@ -96,7 +96,7 @@ def _of_another_kind(paths: Paths, path: Path) -> Path | None:
 
 def _difference(detector: Detector, store: Store, path: Path) -> str | None:
     """In what the model at `path` is not the one that would be trained."""
-    record = files.record(path)
+    record = record_of(path)
     if not record.exists():
         return f"what it was trained on is unknown ({record.name} is missing)"
     sha256, configuration, count, fingerprint = files.read_keys(
@@ -122,7 +122,7 @@ def check_model(detector: Detector, path: Path) -> None:
     UserError : it is not what its record describes, or was trained with others; the first key
         that differs is named.
     """
-    record = files.record(path)
+    record = record_of(path)
     if path.name.endswith(detector.suffixes[0]) and record.exists():
         keys = "configuration", "configuration.feature", "sha256"
         there, _, sha256 = files.read_keys(record, *keys)
@@ -190,7 +190,7 @@ def check_conversion(path: Path, model: Path) -> dict[str, Any]:
     UserError : the file or its record is missing, or either is of something else.
     """
     again = "run 02_convert.py"
-    record = files.record(path)
+    record = record_of(path)
     for needed in (path, record):
         if not needed.is_file():
             raise UserError(f"{needed}: no such file; {again}")

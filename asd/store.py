@@ -21,7 +21,7 @@ import numpy as np
 
 from asd import files, workers
 from asd.clips import NAMED_BAD_CLIPS, Clip, ClipSet, judge
-from asd.files import Paths
+from asd.paths import Paths
 from asd.rows import Extracted, Rows
 from common import UnusableClip, UserError
 

@@ -18,7 +18,7 @@ from asd import cli, config, store
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
-from asd.files import Paths
+from asd.paths import Paths
 from asd.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

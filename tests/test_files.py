@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from asd import config, files
-from asd.files import Paths
+from asd.paths import Paths, record_of
 from common import HERE, UserError
 
 
@@ -40,8 +40,8 @@ def test_a_run_has_its_names():
     dev, evaluation = Paths(cfg, "dev"), Paths(cfg, "eval")
     assert str(dev.model("fan", ".keras")) == "model/model_fan.keras"
     assert str(dev.tflite("fan", "_quant")) == "model/model_fan_quant.tflite"
-    assert str(files.record(dev.tflite("fan", ""))) == "model/model_fan.tflite.json"
-    assert str(files.record(dev.model("fan", ".keras"))) == "model/model_fan.json"
+    assert str(record_of(dev.tflite("fan", ""))) == "model/model_fan.tflite.json"
+    assert str(record_of(dev.model("fan", ".keras"))) == "model/model_fan.json"
     assert str(dev.scores("fan", "01")) == "result/anomaly_score_fan_id_01.csv"
     assert str(dev.scores("fan", "01", "")) == "result/tflite_anomaly_score_fan_id_01.csv"
     assert str(dev.result("_quant")) == "result/tflite_quant_result.csv"

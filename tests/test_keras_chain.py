@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -117,13 +116,6 @@ def test_a_damaged_file_is_refused_by_keras(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="not a readable Keras model"):
             scorer(path)
-
-
-def test_a_deep_configuration_is_no_chain(tmp_path):
-    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
-        archive.writestr("config.json", "[" * 100_000)
-        archive.writestr("model.weights.h5", b"")
-    assert keras_chain.read(tmp_path / "model.keras") is None
 
 
 def test_another_vector_size_is_named(tmp_path):

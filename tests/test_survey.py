@@ -11,7 +11,7 @@ from conftest import SAMPLE_RATE, make_data, write_clip
 from asd import config
 from asd.clips import Scores
 from asd.corpora import dcase2020, survey
-from asd.files import Paths
+from asd.paths import Paths
 from common import UnusableClip, UserError
 
 FEATURE = config.load_config().feature

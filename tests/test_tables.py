@@ -11,7 +11,7 @@ from asd import config, files
 from asd.clips import Clip, Scores
 from asd.config import Tolerance
 from asd.evaluation import parity, scores, tables
-from asd.files import Paths
+from asd.paths import Paths
 
 
 def scored(labels, values, section="01", machine_type="ToyTest"):

@@ -16,7 +16,7 @@ from asd import store
 from asd.config import Config
 from asd.corpora.survey import survey
 from asd.detectors import kinds
-from asd.files import Paths
+from asd.paths import Paths
 from asd.store import Store
 from common import HERE
 

@@ -22,7 +22,7 @@ from asd import files
 from asd.clips import Clip, Scores
 from asd.config import Config
 from asd.evaluation import metrics, scores, tables
-from asd.files import Paths
+from asd.paths import Paths
 from common import UserError
 
 NOT_A_RESULT = "(emulated, not a result)"

@@ -9,7 +9,7 @@ from pathlib import Path
 from asd import wav
 from asd.clips import BadClip, Clip, ClipSet, judge
 from asd.corpora.dcase2020 import find_clips
-from asd.files import Paths
+from asd.paths import Paths
 from common import Feature, UnusableClip, UserError
 
 MOST_SAMPLES_A_BYTE = 64  # no compression of libsndfile's reaches that

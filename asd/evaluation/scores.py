@@ -8,7 +8,7 @@ import numpy as np
 
 from asd import files
 from asd.clips import Scores
-from asd.files import Paths
+from asd.paths import Paths
 from asd.store import Store
 from asd.versions import versions
 from common import UserError

@@ -13,7 +13,7 @@ from asd import files
 from asd.clips import Scores
 from asd.evaluation import intervals, metrics
 from asd.evaluation.intervals import Interval
-from asd.files import Paths
+from asd.paths import Paths
 
 
 @dataclass(frozen=True)
