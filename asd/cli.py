@@ -82,21 +82,27 @@ def _robust_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a closed terminal
+
+
 def run(main: Callable[[], int | None]) -> int:
     """Run a script's main; return its exit status.
 
-    0 done, 1 failed (one line on stderr for what a user can mend), 130 interrupted. Wrong
-    usage, 2, is argparse's own exit.
+    0 done, 1 failed (one line on stderr for what a user can mend), 128 and the signal's number
+    when interrupted: 130 by Ctrl-C. Wrong usage, 2, is argparse's own exit.
     """
-    interrupted = False
+    interrupted = 0
 
-    def on_interrupt(*_: Any) -> None:
+    def on_interrupt(number: int, _: Any) -> None:
         nonlocal interrupted
-        interrupted = True
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one is enough, while things are put away
+        interrupted = number
+        for one in INTERRUPTS:
+            signal.signal(one, signal.SIG_IGN)  # one is enough, while things are put away
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in INTERRUPTS:
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, on_interrupt)
     _robust_streams()
     try:
         return main() or 0
@@ -104,7 +110,7 @@ def run(main: Callable[[], int | None]) -> int:
         # An import or a callback of C code may turn the interrupt into an error of its own.
         if interrupted or isinstance(error, KeyboardInterrupt):
             print("\ninterrupted; what was finished is kept, run again to go on", file=sys.stderr)
-            return 130
+            return 128 + (interrupted or signal.SIGINT)
         line = _one_line(error)
         if line is None:
             raise

@@ -37,13 +37,15 @@ class Store:
     ----------
     clips : the clips, in order
     rows : what they are
-    file : open, (n_rows, width) float32; another run may delete it meanwhile
+    path : the .f32 file, (n_rows, width) float32
+    file : the same, open: another run may delete it meanwhile
     offsets : (n_clips + 1,) int64, rows; clip i is rows offsets[i] to offsets[i + 1]
     identities : of each clip, what stands for its bytes
     """
 
     clips: tuple[Clip, ...]
     rows: Rows
+    path: Path
     file: BinaryIO
     offsets: np.ndarray
     identities: tuple[str, ...]
@@ -105,7 +107,7 @@ class Store:
     def _read_into(self, values: np.ndarray, row: int) -> None:
         at = int(row) * self.width * values.itemsize
         if os.preadv(self.file.fileno(), [values], at) != values.nbytes:
-            raise UserError(f"{self.file.name}: changed while it was read; run again")
+            raise UserError(f"{self.path}: changed while it was read; run again")
 
     @property
     def fingerprint(self) -> str:
@@ -148,7 +150,7 @@ def load(paths: Paths, clip_set: ClipSet, rows: Rows, skip_bad_clips: bool, veri
         told = len(clip_set.bad)
         clip_set = clip_set.without(index.bad)
         judge(paths, [clip_set], skip_bad_clips, told)
-    return Store(clip_set.clips, rows, file, np.array(index.offsets), tuple(index.identities))
+    return Store(clip_set.clips, rows, path, file, np.array(index.offsets), tuple(index.identities))
 
 
 class _Index(msgspec.Struct):

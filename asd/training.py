@@ -133,15 +133,23 @@ def _gpu_is_visible() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def _compiled(names: Compile) -> tuple[Any, Callable]:
-    """The optimiser and the loss of those names."""
+def _compiled(names: Compile, model: keras.Model) -> tuple[Any, Callable]:
+    """The optimiser and the loss of those names, the loss tried on outputs of the model's shape."""
     import keras
+    import tensorflow as tf
 
     try:
-        return keras.optimizers.get(names.optimizer), keras.losses.get(names.loss)
+        optimizer, loss_of = keras.optimizers.get(names.optimizer), keras.losses.get(names.loss)
     except ValueError as error:
         reason = " ".join(str(error).split())[:150]
         raise UserError(f"fit.compile: Keras knows no such name: {reason}") from error
+    outputs = tf.zeros((2, *model.output_shape[1:]))
+    try:
+        loss_of(outputs, outputs)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
+    return optimizer, loss_of
 
 
 def _keras_steps(
@@ -150,7 +158,7 @@ def _keras_steps(
     """The two functions for any model, optimiser and loss, as TensorFlow compiles them."""
     import tensorflow as tf
 
-    optimizer, loss_of = _compiled(settings.compile)
+    optimizer, loss_of = _compiled(settings.compile, model)
     optimizer.build(model.trainable_variables)
     size = settings.batch_size
 
@@ -176,12 +184,4 @@ def _keras_steps(
 
         return tf.function(run, input_signature=examples.signature())
 
-    def checked(*block: np.ndarray) -> tf.Tensor:
-        try:
-            return learn(*block)
-        except (ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
-
-    learn = summed(train_step)
-    return checked, summed(measure)
+    return summed(train_step), summed(measure)

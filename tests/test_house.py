@@ -18,8 +18,8 @@ from conftest import ROOT, SCRIPTS
 # The floors of the house: a file imports files of its own floor or of those below.
 FLOORS = (
     ("common",),
-    ("asd.messages", "asd.yaml_files", "asd.sections", "asd.config", "asd.csv_cells", "asd.files", "asd.paths",
-     "asd.cli", "asd.versions", "asd.workers", "asd.wav"),
+    ("asd.messages", "asd.yaml_files", "asd.sections", "asd.config", "asd.csv_cells", "asd.files",
+     "asd.paths",     "asd.cli", "asd.versions", "asd.workers", "asd.wav"),
     ("asd.clips", "asd.rows"),
     ("asd.store",),
     ("asd.corpora", "asd.features"),
@@ -39,7 +39,7 @@ HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.dense_training"
 MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 300, 40, 20
 LONG_FILES = {
     "common.py": (350, "the whole way from a clip to its score, read in one go"),
-    "asd/dense_training.py": (325, "one algorithm, forward and backward"),
+    "asd/dense_training.py": (321, "one algorithm, forward and backward"),
     "asd/embedded/c/kernels.h": (600, "generated C stands alone with one header of kernels"),
 }
 LONG_FUNCTIONS: dict[str, str] = {}

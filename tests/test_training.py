@@ -324,9 +324,9 @@ def test_without_validation_there_is_no_validation_loss(data):
 
 def test_a_loss_that_is_no_number_stops_the_run(data):
     cfg, windows, model = prepared(data, epochs=3)
-    poisoned = np.fromfile(windows.store.file.name, np.float32)
+    poisoned = np.fromfile(windows.store.path, np.float32)
     poisoned[300] = np.nan
-    poisoned.tofile(windows.store.file.name)
+    poisoned.tofile(windows.store.path)
     with pytest.raises(UserError, match="training loss of epoch 1 is nan"):
         fit(cfg, windows, model)
 
@@ -357,7 +357,8 @@ idle = resident("VmRSS")
 n_clips, cfg = 1500, config.load_config(sys.argv[1])
 offsets = 200 * np.arange(n_clips + 1)
 rows = kinds.of(cfg).rows
-store = Store((None,) * n_clips, rows, open(sys.argv[2], "rb", 0), offsets, ())
+path = Path(sys.argv[2])
+store = Store((None,) * n_clips, rows, path, path.open("rb", 0), offsets, ())
 windows = Windows(store, 5, cfg.fit.validation_split)
 model = keras_model.build(640, (128,) * 4 + (8,) + (128,) * 4)
 training.fit(model, windows, cfg.fit, cfg.seed)

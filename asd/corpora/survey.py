@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from asd import wav
 from asd.clips import BadClip, Clip, ClipSet, judge
 from asd.corpora.dcase2020 import find_clips
 from asd.paths import Paths
-from common import Feature, UnusableClip, UserError
+from common import Feature, UnusableClip, UserError, mel_filters
 
 MOST_SAMPLES_A_BYTE = 64  # no compression of libsndfile's reaches that
 
@@ -25,6 +28,7 @@ def survey(
     UserError : a folder is missing or empty, or a clip cannot be used and is not to be skipped.
     """
     sets = []
+    _tell_empty_bands(paths.cfg.feature)
     for machine_type in machine_types:
         folder = paths.clips(machine_type, split)
         found, bad = find_clips(folder, paths.mode, machine_type, split)
@@ -40,6 +44,16 @@ def survey(
         sets.append(ClipSet(paths.mode, machine_type, split, folder, tuple(clips), tuple(bad)))
     judge(paths, sets, skip_bad_clips)
     return sets
+
+
+@functools.cache
+def _tell_empty_bands(feature: Feature) -> None:
+    """Say, once, how many mel bands are so narrow that no bin of the spectrum is in them."""
+    filters = mel_filters(feature.sample_rate, feature.n_fft, feature.n_mels)
+    if empty := feature.n_mels - np.count_nonzero(filters.any(axis=1)):
+        print(f"warning: {empty} of {feature.n_mels} mel bands are between the bins of the "
+              f"spectrum and always empty; fewer feature.n_mels or a longer feature.n_fft "
+              "would mend that")  # fmt: skip
 
 
 def _of_tested_ids(paths: Paths, machine_type: str, clips: list[Clip]) -> list[Clip]:
