@@ -19,7 +19,7 @@ from conftest import ROOT, SCRIPTS
 FLOORS = (
     ("common",),
     ("asd.messages", "asd.yaml_files", "asd.sections", "asd.config", "asd.csv_cells", "asd.files",
-     "asd.paths",     "asd.cli", "asd.versions", "asd.workers", "asd.wav"),
+     "asd.paths", "asd.cli", "asd.versions", "asd.workers", "asd.wav"),
     ("asd.clips", "asd.rows"),
     ("asd.store",),
     ("asd.corpora", "asd.features"),
