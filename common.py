@@ -130,8 +130,8 @@ def _look(samples: np.ndarray, hop: int, unit: float) -> tuple[float, int, int]:
     whole = len(samples) // hop * hop
     stretches = samples[:whole].reshape(-1, hop)
     low, high = stretches.min(axis=1), stretches.max(axis=1)
-    ends = np.concatenate([low, high, samples[whole:]]).astype(np.float64)
-    peak = unit * np.abs(ends).max()
+    ends = np.concatenate([low, high, samples[whole:]])
+    peak = unit * max(abs(float(ends.min())), abs(float(ends.max())))
     clipped = 0
     if peak >= FULL_SCALE:
         clipped = np.count_nonzero(np.abs(samples.astype(np.float32)) >= FULL_SCALE / unit)

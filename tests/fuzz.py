@@ -10,13 +10,16 @@ Its test tries a few; by hand it tries many:
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+MOST_BYTES = 1 << 30  # of memory, for what is bounded
 Attempt = Callable[[np.random.Generator, Path], str]
 
 
@@ -60,6 +63,24 @@ def tried(attempt: Attempt, size: int, seed: int = 0) -> Counter[str]:
                 raise AssertionError(f"attempt {number} of seed {seed}: {error!r}") from error
         outcomes[outcome] += 1
     return outcomes
+
+
+def resident(what: str) -> int:
+    """Bytes of memory in use: VmRSS now, VmHWM at most."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(rf"{what}:\s+(\d+) kB", status)[1])
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """See that what runs meanwhile uses no more memory than a bound above what is in use."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is in use now
+    before = resident("VmRSS")
+    try:
+        yield
+    finally:
+        more = resident("VmHWM") - before
+        assert more < MOST_BYTES, f"{more:,} bytes more"
 
 
 def main(doc: str | None, attempt: Attempt) -> None:

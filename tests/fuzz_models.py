@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import functools
 import io
-import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +22,6 @@ from asd.detectors import kinds
 from common import UserError
 from tests import fuzz
 
-MOST_BYTES = 1 << 30
 WINDOWS = np.zeros((2, 640), np.float32)
 
 
@@ -59,24 +55,6 @@ def damaged(rng: np.random.Generator) -> tuple[str, bytes]:
     return suffix, result.getvalue()
 
 
-def resident(what: str) -> int:
-    """Bytes of memory in use: VmRSS now, VmHWM at most."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(rf"{what}:\s+(\d+) kB", status)[1])
-
-
-@contextmanager
-def bounded() -> Iterator[None]:
-    """See that what runs meanwhile uses no more memory than a bound above what is in use."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is in use now
-    before = resident("VmRSS")
-    try:
-        yield
-    finally:
-        more = resident("VmHWM") - before
-        assert more < MOST_BYTES, f"{more:,} bytes more"
-
-
 def attempt(rng: np.random.Generator, folder: Path) -> str:
     """Load a damaged model, and run it where that was possible."""
     suffix, content = damaged(rng)
@@ -84,7 +62,7 @@ def attempt(rng: np.random.Generator, folder: Path) -> str:
     path.write_bytes(content)
     detector = kinds.of(config.load_config())
     try:
-        with bounded():
+        with fuzz.bounded():
             detector.load(path)
     except UserError as error:
         line = str(error)

@@ -122,8 +122,9 @@ def at_random(stages: Stages, rng: np.random.Generator) -> None:
     name, moment = SCRIPTS[number], rng.uniform(0, stages.seconds[number])
     with tempfile.TemporaryDirectory() as work:
         folder = stages.before(name, Path(work))
-        process = subprocess.Popen([sys.executable, *command(folder, name)],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        program = [sys.executable, *command(folder, name)]
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen(program, stdout=nowhere, stderr=nowhere)
         time.sleep(moment)
         process.kill()
         process.wait()

@@ -108,7 +108,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_arrays_are_plain_and_of_the_file_itself(legacy, what):
     make, expected = HOSTILE[what]
-    with fuzz_models.bounded():
+    with fuzz.bounded():
         assert expected in refusal(replaced(legacy, make))
 
 
@@ -160,7 +160,7 @@ def test_a_configuration_that_is_none(tmp_path, content):
 def test_a_configuration_that_asks_for_more_memory_than_there_is(tmp_path):
     path = tmp_path / "model_ToyTest.keras"
     assert path == rewritten(path) and load(path)
-    with fuzz_models.bounded():
+    with fuzz.bounded():
         for units in (65_536, 10**9, 10**30):
             assert "at most" in refusal(rewritten(path, **{"config.json": with_units(units)}))
 
