@@ -6,14 +6,20 @@ import gzip
 import hashlib
 import http.server
 import io
+import itertools
 import os
+import re
+import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
+import time
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +27,10 @@ from types import SimpleNamespace
 import pytest
 
 import asd.corpora.demo
-from asd.corpora import archives, download, fetch
-from asd.corpora.archives import fetch_folder, held_md5s
+from asd.corpora import alone, answers, download, fetch, folders, zips
+from asd.corpora.archives import fetch_folder
 from asd.corpora.fetch import Archive
+from asd.corpora.folders import held_md5s
 from common import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fault = server.faults.pop(0) if server.faults else ""
         server.ranges.append(asked)
         server.sent.append(0)
+        if callable(fault):
+            return fault(self)
         name = self.path.removeprefix("/moved").removeprefix("/")
         if fault.isdigit() or name not in server.files:
             return self.send_error(int(fault or 404))
@@ -283,10 +292,10 @@ def test_redirects_are_followed_with_the_range(get, server):
 
 
 def test_a_stalled_connection_is_given_up_and_gone_on_with(get, server, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(answers, "TIMEOUT_SECONDS", 0.2)
     server.faults = ["stall"]
     get()
-    assert server.ranges == [None, f"bytes={fetch.NETWORK_BYTES}-"]
+    assert server.ranges == [None, f"bytes={answers.NETWORK_BYTES}-"]
 
 
 def test_an_empty_answer_is_a_wrong_file(get, server):
@@ -317,6 +326,177 @@ def test_a_file_twice_corrupt_is_an_error_with_both_md5s(get, server):
     assert tree() == []
 
 
+def answer(**headers):
+    """The head of an answer, as a server on the network sends it."""
+    lines = [f"{key.replace('_', '-')}: {value}" for key, value in headers.items()]
+    return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode("latin-1")
+
+
+def rest(start):
+    """The head of an answer with what follows the first `start` bytes."""
+    head = answer(Content_Range=f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+    return head.replace(b"200 OK", b"206 Partial Content")
+
+
+def endless(head, piece, pause_seconds=0.0):
+    """A server that sends the head, then the piece until the client hangs up or the test ends."""
+
+    def send(handler):
+        with contextlib.suppress(OSError):
+            handler.wfile.write(head)
+            while not handler.server.go_on.is_set():
+                handler.wfile.write(piece)
+                time.sleep(pause_seconds)
+
+    return send
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Downloads that give up early."""
+    monkeypatch.setattr(answers, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(answers, "LEAST_BYTES_PER_SECOND", 100_000)
+    monkeypatch.setattr(fetch, "TRIES", 2)
+    monkeypatch.setattr(fetch, "MOST_BYTES", 1 << 20)
+
+
+SLOW = {
+    "a body": endless(answer(Content_Length=len(BODY)), b"x", 0.01),
+    "a body in chunks": endless(answer(Transfer_Encoding="chunked"), b"1\r\nx\r\n", 0.01),
+    "trailers": endless(answer(Transfer_Encoding="chunked") + b"0\r\n", b"a: b\r\n"),
+    "a status line": endless(b"HTTP/1.1 ", b"2", 0.01),
+    "a header": endless(answer()[:-2] + b"x: ", b"x", 0.01),
+    "answers before the answer": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_a_server_that_trickles_is_given_up(get, server, impatient, what):
+    server.faults = [SLOW[what]] * 9
+    with pytest.raises(UserError, match=r"/file: \d* bytes in 0.2 s, less than 100000 .*; 2 tr"):
+        get()
+
+
+def test_a_server_that_trickles_once_is_gone_on_with(get, server, impatient):
+    server.faults = ["cut", endless(rest(HALF), b"x", 0.01)]
+    get()
+    assert server.ranges == [None, f"bytes={HALF}-", f"bytes={HALF}-"]
+
+
+def test_a_server_that_sends_without_end_is_stopped(get, server, impatient):
+    server.faults = [endless(answer(), b"x" * 1000)]
+    with pytest.raises(UserError, match=r"/file: no end after 0.0 GB, and its length was not"):
+        get()
+    assert tree() == []
+
+
+def test_a_server_that_sends_more_than_it_announced(get, server):
+    """What it announced is taken, and judged by its md5."""
+    server.faults = [endless(answer(Content_Length=len(BODY)) + BODY, BODY)]
+    get()
+    Path("file").write_bytes(b"")
+    Path("file.part").write_bytes(BODY[:HALF])
+    server.faults = [endless(rest(HALF) + BODY[HALF:], BODY)]
+    get()
+    assert server.ranges == [None, f"bytes={HALF}-"]
+
+
+@pytest.mark.parametrize("length", ["1", str(len(BODY) - 1), "0"])
+def test_a_length_that_is_too_short_is_a_wrong_file(get, server, length):
+    server.faults = [endless(answer(Content_Length=length), BODY)] * 2
+    with pytest.raises(UserError, match="md5 .* found, .* for the second time"):
+        get()
+    assert tree() == []
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "x", "-1", "1, 1"])
+def test_a_length_that_is_no_number_is_none(get, server, length):
+    server.faults = [lambda handler: handler.wfile.write(answer(Content_Length=length) + BODY)]
+    get()
+
+
+@pytest.mark.parametrize("length", [(1 << 20) + 1, 10**17])
+def test_a_length_that_is_beyond_all_is_refused(get, server, impatient, length):
+    server.faults = [lambda handler: handler.wfile.write(answer(Content_Length=length) + BODY)]
+    with pytest.raises(UserError, match=r"/file: .* GB are announced, no file of ours has more"):
+        get()
+    assert len(server.ranges) == 1
+
+
+def test_a_download_that_the_disk_has_no_room_for(get, server, monkeypatch):
+    free = fetch.SPARE_BYTES + len(BODY) - 1
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(UserError, match=r"^\.: 0.0 GB are needed to download file, .*free some"):
+        get()
+    assert tree() == []
+    server.faults = ["no length"]
+    with pytest.raises(UserError, match="free some space"):
+        get()
+    free += 1
+    get()
+
+
+def test_a_full_disk_stops_a_download_of_any_length(get, server, monkeypatch):
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    server.faults = ["no length"]
+    with pytest.raises(UserError, match="0.0 GB are needed .*, 0.0 GB are free"):
+        get()
+
+
+def test_a_part_counts_as_room(get, monkeypatch):
+    free = fetch.SPARE_BYTES + len(BODY) - HALF
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    Path("file.part").write_bytes(BODY[:HALF])
+    get()
+
+
+def test_a_byte_with_each_try_is_given_up(get, server, monkeypatch):
+    monkeypatch.setattr(fetch, "MOST_TRIES", 9)
+    first = answer(Content_Length=len(BODY)) + BODY[:1]
+    texts = [first, *(rest(k) + b"x" for k in range(1, 20))]
+    server.faults = [lambda handler, text=text: handler.wfile.write(text) for text in texts]
+    with pytest.raises(UserError, match="closed early; 9 tries, run again later to go on"):
+        get()
+    assert len(server.ranges) == 9
+
+
+@pytest.mark.parametrize(
+    "place", ["/file", "//", "http://[", "file:///etc/passwd", "http://127.0.0.1:x/", "\xff", "%",
+              "http://\x1b[2J/"],
+)  # fmt: skip
+def test_redirects_that_lead_nowhere_are_one_line(get, server, monkeypatch, place):
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    moved = answer(Location=place, Content_Length=0).replace(b"200 OK", b"302 Found")
+    server.faults = [lambda handler: handler.wfile.write(moved)] * 99
+    with pytest.raises(UserError) as error:
+        get()
+    assert str(error.value).isprintable() and len(str(error.value)) < 400
+    assert len(server.ranges) <= 1 + answers.MOST_REDIRECTS
+
+
+def test_what_comes_with_a_redirect_is_not_read(get, server, impatient):
+    moved = answer(Location="/moved/file").replace(b"200 OK", b"302 Found")
+    server.faults = [endless(moved, b"x" * 1000)]
+    get()
+
+
+def test_headers_without_end_are_one_line(get, server, monkeypatch):
+    monkeypatch.setattr(fetch, "TRIES", 1)
+    server.faults = [endless(answer()[:-2], b"a: b\r\n")]
+    with pytest.raises(UserError, match=r"/file: no connection \(got more than 100 headers\)"):
+        get()
+
+
+def test_a_reason_cannot_write_on_the_screen(get, server):
+    reason = "\x1b[2J" + "x" * 9999
+    server.faults = [
+        lambda handler: handler.wfile.write(answer().replace(b"200 OK", f"404 {reason}".encode()))
+    ]
+    with pytest.raises(UserError) as error:
+        get()
+    assert str(error.value).isprintable() and len(str(error.value)) < 400
+
+
 def test_ctrl_c_keeps_the_part(server):
     row = serve(server, "dev_data_ToyCar.zip", BODY)
     server.faults = ["stall"]
@@ -331,7 +511,7 @@ def test_ctrl_c_keeps_the_part(server):
     assert "Traceback" not in error
     assert tree("dev_data") == [".download/dev_data_ToyCar.zip.part"]
     fetch.download(row, part.with_suffix(""), 0)
-    assert server.ranges == [None, f"bytes={fetch.NETWORK_BYTES}-"]
+    assert server.ranges == [None, f"bytes={answers.NETWORK_BYTES}-"]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -377,7 +557,7 @@ def test_nothing_is_downloaded_twice(tables, server, capsys):
         *(f"dev_data/ToyCar/{CLIPS[stem]}" for stem in ("dev_data", "eval_data_train")),
         *(f"eval_data/ToyCar/{CLIPS[stem]}" for stem in ("eval_data_test", "eval_data_train")),
     ]
-    archives.shutil.rmtree("dev_data")
+    shutil.rmtree("dev_data")
     download.main(["--dcase2020", "ToyCar", "--mirror", server.url])
     download.main(["--mirror", server.url])
     assert len(server.ranges) == 4, "dev_data alone is brought again, as it was deleted"
@@ -470,18 +650,179 @@ def link(name):
     return member
 
 
+def member(name, **values):
+    """A member's entry; what the archive says of it beside what is true."""
+    entry = zipfile.ZipInfo(getattr(name, "filename", name))
+    for key, value in values.items():
+        setattr(entry, key, value)
+    return entry
+
+
+def device(kind):
+    return member("ToyCar/evil.wav", external_attr=(kind | 0o777) << 16)
+
+
 @pytest.mark.parametrize(
     "name",
     ["../evil.wav", "/abs.wav", "ToyCar/../../evil.wav", "ToyCar/../evil.wav", "evil.wav",
-     "fan/train/evil.wav", ".", link("ToyCar/evil.wav"), link("ToyCar/train")],
+     "fan/train/evil.wav", ".", "ToyCar", "ToyCar//evil.wav", "ToyCar/./evil.wav", "//evil.wav",
+     "ToyCar\\evil.wav", "ToyCar/..\\evil.wav", "C:/evil.wav", "ToyCar/C:evil.wav", "toycar/evil",
+     "ToyCar/a\nb.wav", "ToyCar/a\x1b[2J.wav", "ToyCar/a\u2028.wav", "ToyCar/a\t.wav",
+     f"ToyCar/{'x' * 256}", "ToyCar/" + "\u20ac" * 86, f"ToyCar/{'x/' * 500}x",
+     device(stat.S_IFLNK), device(stat.S_IFCHR), device(stat.S_IFIFO), device(stat.S_IFDIR),
+     device(stat.S_IFSOCK), member("ToyCar/train/", external_attr=stat.S_IFLNK << 16)],
 )  # fmt: skip
 def test_zips_that_lead_elsewhere_are_refused_by_name(server, name):
     row = serve(server, "evil.zip", {"ToyCar/train/a.wav": "a", name: "/etc"})
-    with pytest.raises(UserError, match=r"evil.zip: refused") as error:
+    with pytest.raises(UserError, match=r"evil.zip: refused, .* is not a plain file") as error:
         fetch_folder(Path("in/ToyCar"), [row])
-    assert repr(getattr(name, "filename", name)) in str(error.value)
+    assert repr(getattr(name, "filename", name))[:80] in str(error.value)
+    assert str(error.value).isprintable()
     assert tree() == ["in/.download/evil.zip"]
-    assert not Path("in/ToyCar").exists()
+    assert [path.name for path in Path("in").iterdir()] == [".download"]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [(["ToyCar/.complete"], "has the name of a file of ours"),
+     (["ToyCar/.COMPLETE"], "has the name of a file of ours"),
+     (["ToyCar/.complete/a.wav"], "has the name of a file of ours"),
+     (["ToyCar/.get_dataset"], "has the name of a file of ours"),
+     (["ToyCar/a.wav", "ToyCar/a.wav"], "would overwrite 'ToyCar/a.wav'"),
+     (["ToyCar/a.wav", "ToyCar/A.wav"], "and 'ToyCar/a.wav' are alike"),
+     (["ToyCar/\xe4.wav", "ToyCar/a\u0308.wav"], "are alike"),
+     (["ToyCar/a/a.wav", "ToyCar/A/b.wav"], "and 'ToyCar/a' are alike"),
+     (["ToyCar/a", "ToyCar/a/b.wav"], "'ToyCar/a' is a file and a folder"),
+     (["ToyCar/a/b.wav", "ToyCar/a"], "'ToyCar/a' is a file and a folder")],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_take_the_place_of_others_are_refused(server, names, why):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    row = serve(server, "evil.zip", buffer.getvalue())
+    with pytest.raises(UserError, match=rf"evil.zip: .*{re.escape(why)}"):
+        fetch_folder(Path("in/ToyCar"), [row])
+    assert tree() == ["in/.download/evil.zip"]
+    assert [path.name for path in Path("in").iterdir()] == [".download"]
+
+
+def test_two_archives_with_a_file_of_one_name_are_refused(server):
+    rows = [serve(server, f"{n}.zip", {"ToyCar/a.wav": n}) for n in ("one", "two")]
+    with pytest.raises(UserError, match=r"two.zip: would overwrite 'ToyCar/a.wav' of .*one.zip"):
+        fetch_folder(Path("ToyCar"), rows)
+    assert not Path(".staging-ToyCar").exists()
+
+
+def zip_of(*members, method=zipfile.ZIP_STORED, **ends):
+    """A zip whose directory says of each member what it likes.
+
+    Parameters
+    ----------
+    members : a name in bytes, its content as stored, and what the directory says otherwise
+    ends : what the end of the directory says otherwise: count, size, offset
+    """
+    body, directory = bytearray(), bytearray()
+    for name, content, values in members:
+        says = {"flags": 0x800, "method": method, "crc": zlib.crc32(content), "offset": len(body),
+                "packed": len(content), "size": len(content), "attr": 0,
+                "extra": b"", "version": 20} | values  # fmt: skip
+        fields = (says["version"], says["flags"], says["method"], 0, 0, says["crc"],
+                  says["packed"], says["size"], len(name))  # fmt: skip
+        body += struct.pack("<4s5H3I2H", b"PK\3\4", *fields, 0) + name + content
+        directory += struct.pack(
+            "<4s6H3I5H2I", b"PK\1\2", 20, *fields, len(says["extra"]), 0, 0, 0, says["attr"],
+            says["offset"],
+        ) + name + says["extra"]  # fmt: skip
+    ends = {"count": len(members), "size": len(directory), "offset": len(body)} | ends
+    tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, ends["count"], ends["count"], ends["size"],
+                       ends["offset"], 0)  # fmt: skip
+    return bytes(body + directory + tail)
+
+
+NAME = b"ToyCar/a.wav"
+ZEROS = zlib.compress(bytes(1 << 20))[2:-4]  # as deflate
+MEGABYTE = {"method": 8, "crc": zlib.crc32(bytes(1 << 20))}
+HOSTILE = {
+    "more bytes than announced": (
+        zip_of((NAME, ZEROS, {"method": 8, "size": 9, "crc": zlib.crc32(bytes(9))})),
+        "Bad CRC-32 for file 'ToyCar/a.wav'"),
+    "nothing announced": (
+        zip_of((NAME, ZEROS, {"method": 8, "size": 0, "crc": 0})),
+        "Bad CRC-32 for file 'ToyCar/a.wav'"),
+    "more stored than announced": (
+        zip_of((NAME, b"a wave", {"size": 1, "crc": zlib.crc32(b"a")})),
+        "Bad CRC-32 for file 'ToyCar/a.wav'"),
+    "fewer bytes than announced": (
+        zip_of((NAME, ZEROS, MEGABYTE | {"size": (1 << 20) + 5}), (b"ToyCar/b", bytes(99999), {})),
+        "'ToyCar/a.wav' has another size than it announces"),
+    "a bomb": (zip_of((NAME, ZEROS, MEGABYTE | {"size": 1 << 20})),
+               "would unpack to more than 100 times its size"),
+    "members in one another": (
+        zip_of((NAME, b"x" * 99, {}), (b"ToyCar/b.wav", b"x" * 99, {"offset": 30})),
+        "overlaps what comes after it"),
+    "members at one place": (
+        zip_of((NAME, b"x" * 99, {}), (NAME[:-5] + b"b.wav", b"x" * 99, {"offset": 0})),
+        "overlaps what comes after it"),
+    "a member in the directory": (zip_of((NAME, b"x", {"packed": 99, "size": 99})),
+                                  "overlaps what comes after it"),
+    "a member beyond the end": (zip_of((NAME, b"x", {"offset": 1 << 30})), "overlaps"),
+    "a zip64 member beyond the end": (
+        zip_of((NAME, b"x", {"offset": 0xFFFFFFFF,
+                             "extra": struct.pack("<2HQ", 1, 8, (1 << 63) - 1)})), "overlaps"),
+    "a zip64 size beyond all": (
+        zip_of((NAME, b"x", {"size": 0xFFFFFFFF,
+                             "extra": struct.pack("<2HQ", 1, 8, 1 << 63)})), "100 times its size"),
+    "a zip64 field cut off": (
+        zip_of((NAME, b"x", {"size": 0xFFFFFFFF, "extra": struct.pack("<2HI", 1, 4, 1)})),
+        "not a sound zip file"),
+    "encryption": (zip_of((NAME, b"x" * 20, {"flags": 1})), "'ToyCar/a.wav' is encrypted"),
+    "strong encryption": (zip_of((NAME, b"x" * 20, {"flags": 0x41})), "is encrypted"),
+    "LZMA": (zip_of((NAME, b"x" * 20, {"method": 14})), "has the compression 14, which is not"),
+    "an unknown compression": (zip_of((NAME, b"x", {"method": 99})), "has the compression 99"),
+    "an unknown version": (zip_of((NAME, b"x", {"version": 99})), "not a sound zip file"),
+    "patch data": (zip_of((NAME, b"x", {"flags": 0x20})), "not a sound zip file"),
+    "a name that is not UTF-8": (zip_of((b"ToyCar/\xff.wav", b"x", {})), "not a sound zip file"),
+    "a NUL in a name": (zip_of((b"ToyCar/a.wav\0.txt", b"x", {})), "is not a plain file"),
+    "no name": (zip_of((b"", b"x", {})), "is not a plain file"),
+    "a directory beyond the end": (zip_of((NAME, b"x", {}), size=1 << 30), "not a sound zip file"),
+    "a directory before the start": (zip_of((NAME, b"x", {}), offset=0xFFFFFF), "overlaps"),
+    "a directory of another place": (zip_of((NAME, b"x", {}), offset=1), "overlaps"),
+    "nothing": (b"", "not a sound zip file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_zip_is_one_line_and_leaves_nothing(server, what):
+    body, why = HOSTILE[what]
+    row = serve(server, "evil.zip", body)
+    with pytest.raises(UserError, match=rf"in/\.download/evil\.zip: .*{re.escape(why)}") as error:
+        fetch_folder(Path("in/ToyCar"), [row])
+    assert str(error.value).isprintable()
+    assert tree() == ["in/.download/evil.zip"]
+    assert [path.name for path in Path("in").iterdir()] == [".download"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [("MOST_MEMBERS", 2, "has 3 members, more than any data set of ours"),
+     ("MOST_DIRECTORY_BYTES", 100, "a list of members of 1[0-9]+ bytes"),
+     ("MOST_BYTES", 2, "with 0 GB is larger than any data set of ours")],
+)  # fmt: skip
+def test_a_zip_beyond_all_limits_is_refused(server, monkeypatch, limit, value, why):
+    monkeypatch.setattr(zips, limit, value)
+    row = serve(server, "evil.zip", {f"ToyCar/{n}.wav": n for n in "abc"})
+    with pytest.raises(UserError, match=f"evil.zip: .*{why}"):
+        fetch_folder(Path("in/ToyCar"), [row])
+    assert tree() == ["in/.download/evil.zip"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(b"", b"more"), (b"before", b"")])
+def test_a_zip_with_garbage_around_it_is_read(server, before, after):
+    body = before + zip_of((NAME, b"a wave", {})) + after
+    fetch_folder(Path("ToyCar"), [serve(server, "a.zip", body)])
+    assert Path("ToyCar/a.wav").read_text() == "a wave"
 
 
 def test_a_damaged_zip_is_one_line(server):
@@ -508,23 +849,25 @@ def test_a_kept_file_is_never_written_to(tables, server):
 
 
 def test_a_full_disk_is_seen_before_unpacking(tables, monkeypatch):
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    for row in tables:
+        fetch.download(row, Path("dev_data/.download", row.name))
+    monkeypatch.setattr(zips.shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
     with pytest.raises(UserError, match=r"dev_data: .* GB are needed to unpack ToyCar, 0.0 GB"):
         fetch_folder(Path("dev_data/ToyCar"), tables)
     assert {path.split("/")[1] for path in tree()} == {".download"}
 
 
 def test_interrupted_unpacking_leaves_nothing_and_the_archives(tables, server):
-    copy, copied = archives.shutil.copyfileobj, []
+    copy, copied = zips._copy, []
 
     def interrupt(source, sink, size):
         copied.append(1)
         if len(copied) == 2:
             raise KeyboardInterrupt
-        copy(source, sink, size)
+        return copy(source, sink, size)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(archives.shutil, "copyfileobj", interrupt)
+        patch.setattr(zips, "_copy", interrupt)
         fetch_folder(Path("dev_data/ToyCar"), tables)
     assert not Path("dev_data/ToyCar").exists()
     fetch_folder(Path("dev_data/ToyCar"), tables)
@@ -563,25 +906,361 @@ def test_a_half_deleted_folder_does_not_come_back(tables):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(archives.shutil, "rmtree", interrupt)
+        patch.setattr(folders, "_same", interrupt)
         fetch_folder(folder, [dev, train])
-    archives.shutil.rmtree(folder)
-    archives._mend(folder.parent)
-    assert not folder.exists()
+    assert Path("dev_data/.old-ToyCar").exists()
+    shutil.rmtree(folder)
+    folders.mend(folder)
+    assert tree("dev_data") == [".download/eval_data_train_ToyCar.zip"]
+
+
+MINE = "train/mine.wav"
+
+
+@pytest.fixture
+def changed(tables):
+    """dev_data/ToyCar with the archives dev and train, a clip of one's own, and one of train's
+    in whose place there is another."""
+    dev, train, _ = tables
+    folder = Path("dev_data/ToyCar")
+    fetch_folder(folder, [dev, train])
+    (folder / MINE).write_text("mine")
+    (folder / CLIPS["eval_data_train"]).unlink()  # it may be linked elsewhere
+    (folder / CLIPS["eval_data_train"]).write_text("mine, in the place of another")
+    return folder
+
+
+def contents(folder):
+    return {name: Path(folder, name).read_bytes() for name in tree(folder)}
+
+
+def test_own_clips_stay_in_a_folder_that_is_replaced(changed, tables, capsys):
+    dev, _, test = tables
+    fetch_folder(changed, [test])
+    assert tree("dev_data") == [
+        f"ToyCar/{name}" for name in (".complete", CLIPS["eval_data_test"], MINE,
+                                      CLIPS["eval_data_train"])
+    ]  # fmt: skip
+    assert (changed / MINE).read_text() == "mine"
+    assert (changed / CLIPS["eval_data_train"]).read_text() == "mine, in the place of another"
+    kept = f"dev_data/ToyCar: {MINE}, {CLIPS['eval_data_train']} kept, no archive brought that"
+    assert kept in capsys.readouterr().out
+    fetch_folder(changed, [dev])
+    assert (changed / MINE).read_text() == "mine", "a folder that has been replaced knows it too"
+
+
+def test_own_clips_stay_without_hard_links(changed, tables, monkeypatch):
+    def refuse(*_):
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    fetch_folder(changed, [tables[2]])
+    assert (changed / MINE).read_text() == "mine"
+    assert (changed / CLIPS["eval_data_train"]).read_text() == "mine, in the place of another"
+    assert [path.name for path in Path("dev_data").iterdir()] == ["ToyCar"]
+
+
+def test_an_own_clip_in_the_place_of_an_archives_stops_before_the_download(changed, tables, server):
+    _, train, test = tables
+    before, asked = contents("dev_data"), len(server.ranges)
+    with pytest.raises(UserError, match=f"would overwrite {changed / CLIPS['eval_data_train']}, "):
+        fetch_folder(changed, [train, test])
+    assert contents("dev_data") == before
+    assert len(server.ranges) == asked
+    (changed / CLIPS["eval_data_train"]).rename("mine.wav")
+    fetch_folder(changed, [train, test])
+    assert (changed / CLIPS["eval_data_train"]).read_text() == "eval_data_train"
+    assert (changed / MINE).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["test/id_05.wav", "test", "test/id_05.wav/mine.wav"])
+def test_an_own_clip_in_the_place_of_a_new_one_stops_the_run(tables, name):
+    dev, _, test = tables
+    folder = Path("dev_data/ToyCar")
+    fetch_folder(folder, [dev])
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("mine")
+    before = contents(folder)
+    place = re.escape(str(folder / name.removesuffix("/mine.wav")))
+    for wanted in ([test], [dev, test]):
+        with pytest.raises(UserError, match=f"{test.name}: would overwrite {place}, .* move that"):
+            fetch_folder(folder, wanted)
+        assert contents(folder) == before
+        assert tree("dev_data") == [".download/eval_data_test_ToyCar.zip",
+                                    *(f"ToyCar/{name}" for name in before)]  # fmt: skip
+
+
+def test_own_links_stay_links(tables):
+    dev, train, test = tables
+    folder, mine = Path("dev_data/ToyCar"), Path("mine")
+    fetch_folder(folder, [dev])
+    mine.mkdir()
+    (mine / "a.wav").write_text("mine")
+    (folder / "more").symlink_to(mine.resolve())
+    (folder / "train/gone.wav").symlink_to("nowhere")
+    fetch_folder(folder, [dev, train])
+    fetch_folder(folder, [test])
+    assert (folder / "more").readlink() == mine.resolve()
+    assert (folder / "train/gone.wav").readlink() == Path("nowhere")
+    assert tree(mine) == ["a.wav"]
+
+
+def test_nothing_is_written_through_a_link(tables):
+    dev, train, _ = tables
+    folder, away = Path("dev_data/ToyCar"), Path("away")
+    fetch_folder(folder, [dev])
+    (folder / "train").rename(away)
+    (folder / "train").symlink_to(away.resolve())
+    with pytest.raises(UserError, match="would overwrite dev_data/ToyCar/train, .* move that"):
+        fetch_folder(folder, [dev, train])
+    assert tree(away) == ["normal_id_01.wav"]
+
+
+def test_a_clip_that_comes_while_the_folder_is_made_stays(tables, monkeypatch, capsys):
+    dev, _, test = tables
+    folder, copy = Path("dev_data/ToyCar"), zips._copy
+    fetch_folder(folder, [dev])
+
+    def come(*args):
+        (folder / MINE).write_text("mine")
+        return copy(*args)
+
+    monkeypatch.setattr(zips, "_copy", come)
+    fetch_folder(folder, [test])
+    assert (folder / MINE).read_text() == "mine"
+    assert tree("dev_data") == [
+        f"ToyCar/{name}" for name in (".complete", CLIPS["eval_data_test"], MINE)
+    ]
+    assert f"{MINE} kept" in capsys.readouterr().out
+
+
+def test_a_clip_that_comes_in_the_place_of_a_new_one_stays_aside(tables, monkeypatch):
+    dev, _, test = tables
+    folder, copy = Path("dev_data/ToyCar"), zips._copy
+    fetch_folder(folder, [dev])
+
+    def come(*args):
+        (folder / "test").mkdir()
+        (folder / CLIPS["eval_data_test"]).write_text("mine")
+        return copy(*args)
+
+    monkeypatch.setattr(zips, "_copy", come)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"\.old-ToyCar: test/id_05.wav .*; move the folder"):
+            fetch_folder(folder, [test])
+        assert Path("dev_data/.old-ToyCar", CLIPS["eval_data_test"]).read_text() == "mine"
+        assert (folder / CLIPS["eval_data_test"]).read_text() == "eval_data_test"
+    Path("dev_data/.old-ToyCar").rename("mine")
+    fetch_folder(folder, [test])
+    assert tree(folder) == [".complete", CLIPS["eval_data_test"]]
+
+
+def test_a_folder_that_somebody_makes_meanwhile_stays(tables, monkeypatch):
+    folder, copy = Path("dev_data/ToyCar"), zips._copy
+
+    def come(*args):
+        (folder / "train").mkdir(parents=True)
+        (folder / MINE).write_text("mine")
+        return copy(*args)
+
+    monkeypatch.setattr(zips, "_copy", come)
+    with pytest.raises(UserError, match="dev_data/ToyCar: not made by get_dataset.sh"):
+        fetch_folder(folder, tables[:1])
+    assert tree("dev_data") == [".download/dev_data_ToyCar.zip", f"ToyCar/{MINE}"]
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_a_folder_of_an_older_version_is_not_replaced(tables, server, sums):
+    """Its files could not be told from those of the user."""
+    dev, train, test = tables
+    folder = Path("dev_data/ToyCar")
+    fetch_folder(folder, [dev])
+    (folder / MINE).write_text("mine")
+    marker = folder / ".complete"
+    names = [f" {CLIPS['dev_data']}\n"] if sums else []
+    marker.write_text("".join([f"{dev.md5}\n", *names]))
+    before = contents(folder)
+    with pytest.raises(UserError, match=r"dev_data/ToyCar: .* older version; .* move or delete"):
+        fetch_folder(folder, [train, test])
+    assert contents(folder) == before and len(server.ranges) == 1
+    fetch_folder(folder, [dev, train])
+    assert (folder / MINE).read_text() == "mine"
+    assert held_md5s(folder) == {dev.md5, train.md5}
+
+
+def test_an_own_clip_is_not_linked_as_an_archives(changed, server, tables):
+    _, train, test = tables
+    fetch_folder(Path("eval_data/ToyCar"), [train, test], [changed])
+    found = Path("eval_data/ToyCar", CLIPS["eval_data_train"])
+    assert found.read_text() == "eval_data_train"
+    assert len(server.ranges) == 4
+
+
+def test_archives_of_two_folders_with_one_name_do_not_meet(server):
+    """Where a file system has no hard links, a copy would go into the first one's file."""
+    rows = [serve(server, f"{n}.zip", {"fan/a.wav": n}) for n in ("one", "two")]
+    for row, place in zip(rows, ("a", "b"), strict=True):
+        fetch_folder(Path(place, "fan"), [row])
+    with pytest.raises(UserError, match="a.wav: in two archives"):
+        fetch_folder(Path("c/fan"), rows, [Path("a/fan"), Path("b/fan")])
+    assert [Path(place, "fan/a.wav").read_text() for place in "ab"] == ["one", "two"]
+    assert not Path("c/fan").exists() and tree("c") == []
+
+
+LEFT = [".old-fan/mine.wav", ".old-mine.wav", ".staging-fan/mine.wav", ".staging-ToyCar2/mine.wav"]
+
+
+def test_what_others_have_beside_a_folder_stays(tables):
+    dev, _, test = tables
+    for name in LEFT:
+        Path("dev_data", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("dev_data", name).write_text("mine")
+    Path("dev_data/.old-link").symlink_to(".old-fan")
+    fetch_folder(Path("dev_data/ToyCar"), [dev])
+    fetch_folder(Path("dev_data/ToyCar"), [test])
+    assert tree("dev_data") == sorted(
+        [*LEFT, "ToyCar/.complete", f"ToyCar/{CLIPS['eval_data_test']}"]
+    )
+    assert Path("dev_data/.old-link").is_symlink()
+
+
+@pytest.mark.parametrize("name", [".old-ToyCar", ".staging-ToyCar"])
+@pytest.mark.parametrize("kind", ["folder", "link", "file", "backup"])
+def test_what_others_have_in_the_way_stops_the_run(tables, server, name, kind):
+    dev, train, _ = tables
+    folder, other = Path("dev_data/ToyCar"), Path("dev_data", name)
+    fetch_folder(folder, [dev])
+    if kind == "backup":
+        shutil.copytree(folder, other)
+    elif kind == "link":
+        other.symlink_to("ToyCar")
+    elif kind == "file":
+        other.write_text("mine")
+    else:
+        (other / "train").mkdir(parents=True)
+        (other / MINE).write_text("mine")
+    before = contents("dev_data")
+    with pytest.raises(UserError, match=rf"dev_data/\{name}: in the way, not left .*; move it"):
+        fetch_folder(folder, [dev, train])
+    assert contents("dev_data") == before and len(server.ranges) == 1
+
+
+def test_a_link_to_a_disk_that_is_away_stays(tables, server):
+    Path("dev_data").mkdir()
+    Path("dev_data/ToyCar").symlink_to("/nowhere/ToyCar")
+    with pytest.raises(UserError, match="dev_data/ToyCar: not made by get_dataset.sh"):
+        fetch_folder(Path("dev_data/ToyCar"), tables)
+    assert Path("dev_data/ToyCar").is_symlink() and server.ranges == []
+
+
+@pytest.mark.parametrize("line", ["not hex", " ../../mine.wav\t00000000", " /etc/passwd", "\xff"])
+def test_a_damaged_marker_is_one_line(tables, line):
+    dev, train, _ = tables
+    folder = Path("dev_data/ToyCar")
+    fetch_folder(folder, [dev])
+    with (folder / ".complete").open("ab") as file:
+        file.write(line.encode("latin-1") + b"\n")
+    for place, elsewhere in ((folder, []), (Path("eval_data/ToyCar"), [folder])):
+        with pytest.raises(UserError, match=r"dev_data/ToyCar/\.complete: damaged .* move or del"):
+            fetch_folder(place, [dev, train], elsewhere)
+
+
+STEPS = ("rename", "replace", "unlink", "mkdir", "rmdir", "write_text", "hardlink_to")
+
+
+def interrupted(monkeypatch, at, work):
+    """Do the work, killed before its step number `at`; whether it was."""
+    done = 0
+    with monkeypatch.context() as patch:
+        for name, do in [(name, getattr(Path, name)) for name in STEPS]:
+
+            def step(*args, do=do, **kwargs):
+                nonlocal done
+                done += 1
+                if done > at:  # a killed program takes no further step either
+                    raise KeyboardInterrupt
+                return do(*args, **kwargs)
+
+            patch.setattr(Path, name, step)
+        with contextlib.suppress(KeyboardInterrupt):
+            work()
+    return done > at
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_run_that_is_killed_at_any_step_loses_nothing(tables, monkeypatch, keep, linked):
+    dev, _, test = tables
+    wanted = [dev, test] if keep else [test]
+    brought = [CLIPS["eval_data_test"], *([CLIPS["dev_data"]] if keep else [])]
+    for at in itertools.count():
+        folder = Path(f"{at}/ToyCar")
+        fetch_folder(folder, [dev])
+        (folder / MINE).write_text("mine")
+        if linked:
+            folder.rename(f"{at}/real")
+            folder.symlink_to("real")
+        killed = interrupted(monkeypatch, at, lambda folder=folder: fetch_folder(folder, wanted))
+        texts = [path.read_text() for path in Path(str(at)).rglob("mine.wav")]
+        assert texts and set(texts) == {"mine"}, at
+        fetch_folder(folder, wanted)
+        assert tree(folder) == sorted([".complete", MINE, *brought]), at
+        assert (folder / MINE).read_text() == "mine"
+        assert sorted(path.name for path in Path(str(at)).iterdir()) == (
+            ["ToyCar", "real"] if linked else ["ToyCar"]), at  # fmt: skip
+        if not killed:
+            break
+    assert at > 12
 
 
 def test_a_second_run_is_refused(tables, server):
     Path("dev_data").mkdir()
-    with archives._alone(Path("dev_data")), pytest.raises(UserError, match="another"):
+    with alone.alone(Path("dev_data")), pytest.raises(UserError, match="another"):
         fetch_folder(Path("dev_data/ToyCar"), tables)
     assert server.ranges == []
+
+
+def test_a_second_run_is_refused_that_would_change_what_the_first_links(tables, server):
+    Path("dev_data").mkdir()
+    with alone.alone(Path("dev_data")), pytest.raises(UserError, match="dev_data: another"):
+        fetch_folder(Path("eval_data/ToyCar"), tables, [Path("dev_data/ToyCar")])
+    assert server.ranges == []
+
+
+def test_two_names_of_one_folder_are_locked_once(tables):
+    Path("dev_data").mkdir()
+    Path("eval_data").symlink_to("dev_data")
+    fetch_folder(Path("eval_data/fan"), [], [Path("dev_data/ToyCar")])
+
+
+def test_two_downloads_into_one_folder_are_refused(get, server):
+    with alone.alone(Path()), pytest.raises(UserError, match=r"^\.: another run works in it; wait"):
+        get()
+    assert server.ranges == []
+    get()
+
+
+def test_a_lock_ends_with_its_process(get):
+    code = (
+        "import time; from pathlib import Path; from asd.corpora.alone import alone\n"
+        "with alone(Path('.')): print(flush=True); time.sleep(60)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with pytest.raises(UserError, match="another"):
+            get()
+        process.kill()
+    get()
+    assert tree() == ["file"]
 
 
 def test_a_file_system_without_locks(tables, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr(archives.fcntl, "flock", refuse)
+    monkeypatch.setattr(alone.fcntl, "flock", refuse)
     fetch_folder(Path("dev_data/ToyCar"), tables)
     assert Path("dev_data/ToyCar/.complete").exists()
 
@@ -620,6 +1299,10 @@ def test_reference(server, monkeypatch, capsys):
         assert tree() == sorted(f"reference/{name}" for name in names)
         assert len(server.ranges) == 6
     assert "ad01.h5" in names
+    Path("reference/ad01.h5").write_text("mine")
+    with pytest.raises(UserError, match=r"reference/ad01\.h5: not the published one; move or del"):
+        download.main(["--reference", "--mirror", server.url])
+    assert Path("reference/ad01.h5").read_text() == "mine"
     assert "recipes/published.yaml says how" in capsys.readouterr().out
 
 

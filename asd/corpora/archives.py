@@ -3,85 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import shutil
-import stat
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
-from asd.corpora.fetch import DISK_BYTES, PAUSE_SECONDS, Archive, download
+from asd.corpora import folders, zips
+from asd.corpora.alone import alone
+from asd.corpora.fetch import PAUSE_SECONDS, Archive, download
+from asd.corpora.folders import Contents
 from common import UserError
 
-# In a folder of ours; of every archive in it the md5, then its files, indented.
-MARKER = ".complete"
 
+@dataclass
+class _Plan:
+    """What a folder is made of."""
 
-def unpack(zips: Sequence[Path], top: str, target: Path) -> list[list[str]]:
-    """Unpack into the folder `target` what archives hold below their own folder `top`.
-
-    Returns
-    -------
-    the files of each archive, relative to `target`
-
-    Raises
-    ------
-    UserError : before anything is written, when a member is not a file below `top` or the disk
-        is too small; later, when an archive is damaged or holds a file that is there.
-    """
-    members = {path: _members(path, top) for path in zips}
-    needed = sum(member.file_size for path in zips for member in members[path])  # bytes
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise UserError(
-            f"{target.parent}: {needed / 1e9:.1f} GB are needed to unpack {top}, "
-            f"{free / 1e9:.1f} GB are free; free some space and run again"
-        )
-    target.mkdir(exist_ok=True)
-    bar = tqdm(desc=f"unpacking {top}", total=needed, unit="B", unit_scale=True, disable=None)
-    with bar:
-        for path in zips:
-            with _opened(path) as archive:
-                for member in members[path]:
-                    file = target / _below_top(member)
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    # "x": never into a file that is hard-linked to the folder in use.
-                    with archive.open(member) as source, file.open("xb") as sink:
-                        shutil.copyfileobj(source, sink, DISK_BYTES)
-                    bar.update(member.file_size)
-    return [[_below_top(member) for member in members[path]] for path in zips]
-
-
-def _below_top(member: zipfile.ZipInfo) -> str:
-    return str(PurePosixPath(*PurePosixPath(member.filename).parts[1:]))
-
-
-def _members(path: Path, top: str) -> list[zipfile.ZipInfo]:
-    """The files of an archive, all checked to be plain and below its folder `top`."""
-    with _opened(path) as archive:
-        members = archive.infolist()
-    for member in members:
-        parts = PurePosixPath(member.filename).parts
-        kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive tells none
-        if parts[:1] != (top,) or ".." in parts or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UserError(f"{path}: refused, {member.filename!r} is not a plain file in {top}/")
-    return [member for member in members if not member.is_dir()]
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileExistsError as error:
-        raise UserError(f"{path}: would overwrite {error.filename}") from error
-    # RuntimeError is how zipfile tells encryption and unknown compression.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise UserError(f"{path}: not a sound zip file ({error}); delete it, run again") from error
+    held: Contents  # of what was in it, what stays
+    kept: list[str]  # the files of these archives, and those that no archive brought
+    linked: dict[str, Path] = field(default_factory=dict)  # md5: the folder that has its files
+    unpacked: dict[str, Path] = field(default_factory=dict)  # md5: the zip
 
 
 def fetch_folder(
@@ -92,167 +32,127 @@ def fetch_folder(
 ) -> None:
     """Make `folder` hold these archives; it appears, or is replaced, in one rename.
 
+    Files in it that no archive brought, or that are no longer as it brought them, are kept.
+
     Parameters
     ----------
     elsewhere : folders of ours; what they hold of the archives is linked, not downloaded again
 
     Raises
     ------
-    UserError : see `held_md5s`, `download` and `unpack`; or another run is at work beside it.
+    UserError : see `held_md5s`, `mend`, `download` and `unpack`; a file that is kept has the name
+        of an archive's; or another run is at work beside it.
     """
     parent = folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    with _alone(parent):
-        _mend(parent)
-        held, wanted = held_md5s(folder), {archive.md5 for archive in archives}
-        zips = {archive: parent / ".download" / archive.name for archive in archives}
+    with alone(parent, *(other.parent for other in elsewhere if other.parent.is_dir())):
+        folders.mend(folder)
+        held, wanted = folders.held_md5s(folder), {archive.md5 for archive in archives}
+        paths = {archive: parent / ".download" / archive.name for archive in archives}
         if held >= wanted:
             more = ", and holds other archives that are kept" if held > wanted else ""
             print(f"{folder}: whole, skipped{more}")
         else:
-            _replace(folder, zips, held if held < wanted else set(), elsewhere, pause_seconds)
-        for path in zips.values():
+            _replace(folder, paths, elsewhere, pause_seconds)
+        for path in paths.values():
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # another folder's archives wait there
             (parent / ".download").rmdir()
 
 
 def _replace(
-    folder: Path,
-    zips: dict[Archive, Path],
-    kept: set[str],
-    elsewhere: Sequence[Path],
-    pause_seconds: float,
+    folder: Path, paths: dict[Archive, Path], elsewhere: Sequence[Path], pause_seconds: float
 ) -> None:
-    """Make the folder anew of what it keeps (md5s), of what is linked and what is downloaded."""
-    linked: list[tuple[Path, str]] = []
-    missing = []
-    for archive, path in zips.items():
-        if archive.md5 in kept:
+    """Make the folder anew of what it keeps, of what is linked and what is downloaded."""
+    plan = _planned(folder, {archive.md5 for archive in paths})
+    for archive, path in paths.items():
+        if archive.md5 in plan.held:
             continue
         if source := _holder(archive.md5, [folder, *elsewhere]):
             print(f"{folder}: {archive.name} is unpacked in {source}, linked")
-            linked.append((source, archive.md5))
+            plan.linked[archive.md5] = source
+            _check_free(plan, folder, source, folders.contents(source)[archive.md5])
         else:
             download(archive, path, pause_seconds)
-            missing.append((path, archive.md5))
-    if folder.exists() and not kept:
-        print(
-            f"{folder}: holds other archives than {', '.join(a.name for a in zips)}; replacing it"
-        )
-    _build(folder, bool(kept), linked, missing)
+            plan.unpacked[archive.md5] = path
+    if folder.exists() and not plan.held:
+        names = ", ".join(archive.name for archive in paths)
+        print(f"{folder}: holds other archives than {names}; replacing it")
+    if plan.kept and not plan.held:
+        print(f"{folder}: {folders.shown(plan.kept)} kept, no archive brought that")
+    try:
+        _build(folder, plan)
+    except Exception:
+        folders.mend(folder)
+        raise
     print(f"{folder}: ready")
 
 
-def _contents(folder: Path) -> dict[str, list[str]]:
-    """What the marker says: by md5 the files of an archive; none of those of older versions."""
-    contents: dict[str, list[str]] = {}
-    for line in (folder / MARKER).read_text(encoding="utf-8").splitlines():
-        if line.startswith(" ") and contents:
-            contents[list(contents)[-1]].append(line[1:])
-        else:
-            contents[line] = []
-    return contents
+def _planned(folder: Path, wanted: set[str]) -> _Plan:
+    """What a folder keeps when it is to hold the archives of these md5s.
+
+    Raises
+    ------
+    UserError : what no archive brought cannot be told, or is in the place of an archive's file.
+    """
+    if not folder.exists():
+        return _Plan({}, [])
+    held = folders.contents(folder)
+    if held.keys() < wanted:
+        return _Plan(held, list(folders.files_in(folder)))
+    if not all(names and all(names.values()) for names in held.values()):
+        raise UserError(
+            f"{folder}: holds other archives, unpacked by an older version; files of your own "
+            "could not be told from theirs: move or delete it to download it"
+        )
+    plan = _Plan({}, folders.foreign(folder, held))
+    for md5 in held.keys() & wanted:  # before hours of download
+        _check_free(plan, folder, folder, held[md5])
+    return plan
 
 
-def _holder(md5: str, folders: Sequence[Path]) -> Path | None:
-    """A folder in which every file of an archive is known and there."""
-    for folder in folders:
-        if (folder / MARKER).is_file():
-            names = _contents(folder).get(md5)
-            if names and all((folder / name).is_file() for name in names):
+def _check_free(plan: _Plan, folder: Path, source: Path, names: Iterable[str]) -> None:
+    """Refuse new files in the place, or below the place, of what is kept."""
+    kept = set(plan.kept)
+    kept_folders = {str(parent) for name in kept for parent in PurePosixPath(name).parents}
+    for name in names:
+        for place in (name, *map(str, PurePosixPath(name).parents)):
+            if place in kept or name in kept_folders:
+                raise UserError(
+                    f"{source}: would overwrite {folder / place}, which is to be kept; "
+                    "move that away, then run again"
+                )
+
+
+def _holder(md5: str, places: Sequence[Path]) -> Path | None:
+    """A folder in which every file of an archive is known and there, as the archive brought it."""
+    for folder in places:
+        if (folder / folders.MARKER).is_file():
+            names = folders.contents(folder).get(md5)
+            if names and all(_there(folder / name, crc) for name, crc in names.items()):
                 return folder
     return None
 
 
-def held_md5s(folder: Path) -> set[str]:
-    """The md5s of the archives in a folder of ours; none where there is no folder.
-
-    Raises
-    ------
-    UserError : there is a folder, and it is not ours.
-    """
-    if (folder / MARKER).is_file():
-        return set(_contents(folder))
-    if folder.exists():
-        raise UserError(f"{folder}: not made by get_dataset.sh; move or delete it to download it")
-    return set()
+def _there(file: Path, crc: str) -> bool:
+    return folders.intact(file, crc) if crc else file.is_file()
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Refuse a second run: it would take the first one's staging folder for a left-over."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another get_dataset.sh works in it; wait for it") from error
-        except OSError:  # some network file systems cannot lock a folder: go on unguarded
-            pass
-        yield
-    finally:
-        os.close(handle)
-
-
-def _build(
-    folder: Path,
-    keep: bool,
-    linked: Sequence[tuple[Path, str]],
-    zips: Sequence[tuple[Path, str]],
-) -> None:
-    """Put a folder together aside, then swap it in.
-
-    Parameters
-    ----------
-    keep : with the files that it has
-    linked : with the files of archives (md5) that are unpacked in other folders
-    zips : with the files of these archives
-    """
-    staging, old = (folder.with_name(f".{word}-{folder.name}") for word in ("staging", "old"))
-    contents = {}
-    if keep:  # but the marker: hard-linked, the new one would show in the old folder
-        contents |= _contents(folder)
-        other = shutil.ignore_patterns(MARKER)
-        shutil.copytree(folder, staging, ignore=other, copy_function=_link)
-    for source, md5 in linked:
-        contents[md5] = _contents(source)[md5]
-        for name in contents[md5]:
-            target = staging / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _link(str(source / name), str(target))
-    files = unpack([path for path, _ in zips], folder.name, staging)
-    contents |= {md5: names for (_, md5), names in zip(zips, files, strict=True)}
-    lines = [line for md5 in sorted(contents) for line in (md5, *(f" {n}" for n in contents[md5]))]
-    (staging / MARKER).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    if (folder / MARKER).is_file():
-        folder.rename(old)
-    staging.rename(folder)
-    _remove(old)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
-
-
-def _mend(parent: Path) -> None:
-    """Put back the folders that an interrupted run had set aside; remove what else it left."""
-    for old in parent.glob(".old-*"):
-        folder = parent / old.name.removeprefix(".old-")
-        if (old / MARKER).is_file() and not folder.exists():
-            old.rename(folder)
-        _remove(old)
-    for staging in parent.glob(".staging-*"):
-        _remove(staging)
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder of ours, its marker first: what an interrupt leaves never passes as whole."""
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        (folder / MARKER).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+def _build(folder: Path, plan: _Plan) -> None:
+    """Put a folder together aside, then swap it in."""
+    paths = list(plan.unpacked.values())
+    for path, names in zip(paths, zips.listed(paths, folder.name), strict=True):
+        _check_free(plan, folder, path, names)
+    staging = folders.staging(folder)
+    staging.mkdir()
+    (staging / folders.OWNER).write_text("get_dataset.sh works here, and may delete all of it\n")
+    for name in plan.kept:
+        folders.place(folder / name, staging / name)
+    held = dict(plan.held)
+    for md5, source in plan.linked.items():
+        held[md5] = folders.contents(source)[md5]
+        for name in held[md5]:
+            folders.place(source / name, staging / name)
+    held |= zip(plan.unpacked, zips.unpack(paths, folder.name, staging), strict=True)
+    folders.write(staging, held)
+    folders.swap(folder)

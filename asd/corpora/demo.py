@@ -24,12 +24,14 @@ import numpy as np
 
 from asd import cli, files, workers
 from asd.corpora import demo_sound
+from asd.corpora.alone import alone
 from common import UserError
 
 STAMP = "demo.json"  # the options of the set that a folder holds, whole or interrupted
 CAUSES = "causes.csv"  # written last: with it, the set is whole
 GOLDEN = 0.618034  # its multiples modulo 1 fill [0, 1) evenly, however many there are
 DEFAULT_TYPES = ["DemoFan", "DemoPump"]
+WAV_HEADER_BYTES = 44  # of the clips that `wave` writes
 WEAKEST = 0.1  # strengths of anomalies lie in [WEAKEST, 1]
 
 README = """DEMO SOUND, NOT RECORDINGS
@@ -143,6 +145,28 @@ def _made(out: Path) -> Options | None:
         raise UserError(f"{stamp}: of another version; name another --out") from error
 
 
+def _check_unchanged(out: Path, options: Options) -> None:
+    """Refuse to remove a set in which somebody has put a clip of his own in the place of one.
+
+    Raises
+    ------
+    UserError : a clip has another length than those that were made, or is newer than causes.csv,
+        which is made after all of them.
+    """
+    n_bytes = WAV_HEADER_BYTES + 2 * round(options.seconds * demo_sound.SAMPLE_RATE)
+    causes = out / CAUSES
+    made_ns = causes.stat().st_mtime_ns if causes.exists() else None
+    for clip in plan(options):
+        path = out / clip.path
+        if not os.path.lexists(path):
+            continue
+        status = path.lstat()
+        if status.st_size != n_bytes or (made_ns is not None and status.st_mtime_ns > made_ns):
+            raise UserError(
+                f"{path}: not as it was made; move it away, or name another folder with --out"
+            )
+
+
 def _remove(out: Path, options: Options) -> None:
     """Remove a set's clips and causes.csv, and the folders that this leaves empty; nothing else."""
     (out / CAUSES).unlink(missing_ok=True)
@@ -191,10 +215,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _arguments(argv)
     types = tuple(sorted(set(args.machine_type or DEFAULT_TYPES)))
     sizes = args.ids, args.train_clips, args.test_clips, not args.no_eval, args.seconds
-    options = Options(args.seed, types, *sizes)
-    out, clips = args.out, list(plan(options))
-    made = _made(out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with alone(args.out):
+        make(args.out, Options(args.seed, types, *sizes), args.workers)
+
+
+def make(out: Path, options: Options, n_workers: int) -> None:
+    """Make a set, or what is missing of it, in a folder that no other run works in.
+
+    Raises
+    ------
+    UserError : the folder holds something else, or a set of other options that was changed.
+    """
+    made, clips = _made(out), list(plan(options))
     if made and made != options:
+        _check_unchanged(out, made)
         _remove(out, made)
     missing = [clip for clip in clips if not (out / clip.path).exists()]
     if not missing and (out / CAUSES).exists():
@@ -206,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         text = README.format(seed=options.seed, options=shown)
         path.write_text(text, encoding="utf-8")
     write = functools.partial(write_clip, out, options)
-    for _ in workers.in_order(write, missing, str(out), args.workers):
+    for _ in workers.in_order(write, missing, str(out), n_workers):
         pass
     faults = [(clip.path, clip.cause, clip.strength) for clip in clips if clip.cause]
     files.write_csv(out / CAUSES, [("path", "cause", "strength"), *sorted(faults)])

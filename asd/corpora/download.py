@@ -11,14 +11,16 @@ The recordings are licensed CC BY-NC-SA 4.0, the files of MLPerf Tiny Apache-2.0
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asd.cli import run
-from asd.corpora.archives import fetch_folder, held_md5s
-from asd.corpora.fetch import Archive, download
+from asd.corpora.archives import fetch_folder
+from asd.corpora.fetch import Archive, download, is_whole
+from asd.corpora.folders import held_md5s
 from common import UserError
 
 
@@ -69,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
         return demo.main([])
     if args.reference:
-        for archive in _at(args.mirror, REFERENCE):
-            download(archive, Path("reference", archive.name))
+        _fetch_reference(_at(args.mirror, REFERENCE), Path("reference"))
         print("reference: whole; recipes/published.yaml says how to test the published model")
         return None
     wanted = folders(args.types or (list(DEV) if args.dcase2020 else ["ToyCar"]), args.dcase2020)
@@ -81,6 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         elsewhere = [other for other in same if other != folder]
         fetch_folder(folder, _at(args.mirror, archives), elsewhere)
     return None
+
+
+def _fetch_reference(archives: Sequence[Archive], folder: Path) -> None:
+    paths = {folder / archive.name: archive for archive in archives}
+    for path, archive in paths.items():
+        if os.path.lexists(path) and not is_whole(archive, path):
+            raise UserError(f"{path}: not the published one; move or delete it to download it")
+    for path, archive in paths.items():
+        download(archive, path)
 
 
 def _at(mirror: str | None, archives: Sequence[Archive]) -> Sequence[Archive]:

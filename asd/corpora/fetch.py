@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +15,17 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from asd.corpora.alone import alone
+from asd.corpora.answers import TryAgain, answered, one_line
 from common import UserError
 
 TRIES = 6  # without progress
+MOST_TRIES = 100  # in all; a server may let through a byte with each
 PAUSE_SECONDS = 2.0  # before the second try, then doubling: 62 s outlast a rate limit per minute
-TIMEOUT_SECONDS = 30.0  # of silence
 DISK_BYTES = 1 << 20  # block
-NETWORK_BYTES = 1 << 16  # block; a connection that stalls costs at most so much
+MOST_BYTES = 64 << 30  # of a file; no archive of DCASE 2020 Task 2 comes near it
+SPARE_BYTES = 256 << 20  # that a download leaves free on the disk
+DIGITS = 18  # of a length that a server announces
 
 
 @dataclass(frozen=True)
@@ -30,21 +37,23 @@ class Archive:
     md5: str
 
 
-class _TryAgain(Exception):
-    """A failure that another try may mend."""
-
-
 def download(archive: Archive, path: Path, pause_seconds: float = PAUSE_SECONDS) -> None:
     """Bring a file to `path` unless it is there; `<path>.part` is what a later call goes on from.
 
     Raises
     ------
-    UserError : the server refuses, fails for long, or twice sends a file with another md5.
+    UserError : the server refuses, fails for long, sends too much, or twice sends a file with
+        another md5; the disk is too small; or another run is at work in the folder.
     """
-    if path.is_file() and _md5(path) == archive.md5:
-        print(f"{path}: whole, skipped")
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
+    with alone(path.parent):
+        if is_whole(archive, path):
+            print(f"{path}: whole, skipped")
+        else:
+            _download(archive, path, pause_seconds)
+
+
+def _download(archive: Archive, path: Path, pause_seconds: float) -> None:
     part = path.with_name(f"{path.name}.part")
     for _ in range(2):
         print(f"{path}: downloading {archive.url}", flush=True)
@@ -57,6 +66,11 @@ def download(archive: Archive, path: Path, pause_seconds: float = PAUSE_SECONDS)
         wrong = f"{path}: md5 {found} found, {archive.md5} expected; deleted"
         print(wrong, flush=True)
     raise UserError(f"{wrong} for the second time, download it later or with another --mirror")
+
+
+def is_whole(archive: Archive, path: Path) -> bool:
+    """Whether a file is there and the one that was published."""
+    return path.is_file() and _md5(path) == archive.md5
 
 
 def _md5(path: Path) -> str:
@@ -74,34 +88,36 @@ def _size(path: Path) -> int:
 def _receive(url: str, part: Path, pause_seconds: float) -> None:
     """Bring into `part` what it lacks of the file at `url`."""
     total, most, failures = None, _size(part), 0
-    while True:
-        have = _size(part)
-        # "identity": the bytes of a compressed answer could not be counted.
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    for tries in itertools.count(1):
         try:
-            with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
-                start, total = _extent(answer, have, total)
+            with answered(url, _size(part)) as (answer, blocks):
+                start, total = _extent(answer, _size(part), total)
                 if start is None:
                     part.unlink(missing_ok=True)
-                    raise _TryAgain("not the file that was begun with, starting over")
+                    raise TryAgain("not the file that was begun with, starting over")
                 if answer.status_code != 416:  # 416: the part is whole, the body an error page
-                    _append(answer, part, start, total)
+                    _append(url, blocks, part, start, total)
             return
-        except _TryAgain as error:
+        except TryAgain as error:
             reason = str(error)
+        except urllib3.exceptions.HTTPError:
+            reason = "the connection broke or stalled"
         except (requests.ConnectionError, requests.Timeout) as error:
             cause: BaseException = error  # the first one says it shortest
             while cause.__context__:
                 cause = cause.__context__
-            reason = f"no connection ({cause})"
-        except requests.RequestException as error:
-            raise UserError(f"{url}: {error}") from error
+            reason = f"no connection ({one_line(cause)})"
+        # ValueError: an address that is none, which a server may send us to.
+        except (requests.RequestException, ValueError) as error:
+            raise UserError(f"{url}: {one_line(error)}") from error
         # More than there ever was, so that a server which cannot resume and always breaks at the
         # same place is given up.
         failures = 0 if _size(part) > most else failures + 1
         most = max(most, _size(part))
         if failures == TRIES:
             raise UserError(f"{url}: {reason}; {TRIES} tries brought nothing, run again later")
+        if tries == MOST_TRIES:
+            raise UserError(f"{url}: {reason}; {tries} tries, run again later to go on")
         pause = pause_seconds * 2 ** max(failures - 1, 0)
         print(f"{part}: {reason}; next try in {pause:g} s", flush=True)
         time.sleep(pause)
@@ -114,27 +130,60 @@ def _extent(
     status, span = answer.status_code, answer.headers.get("Content-Range", "")
     if status == 200:
         length = answer.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdigit() else None
-    if status == 206 and (match := re.fullmatch(r"bytes (\d+)-\d+/(\d+)", span)):
+        return 0, int(length) if re.fullmatch(f"[0-9]{{1,{DIGITS}}}", length) else None
+    number = f"([0-9]{{1,{DIGITS}}})"
+    if status == 206 and (match := re.fullmatch(f"bytes {number}-[0-9]+/{number}", span)):
         total = int(match[2])
         return (have if int(match[1]) == have and known in (None, total) else None), total
     if status == 416 and have and span == f"bytes */{have}":
         return have, have
     if status in (206, 416):
         return None, None
+    reason = one_line(f"HTTP {status} {answer.reason}")
     if status in (408, 429) or status >= 500:
-        raise _TryAgain(f"HTTP {status} {answer.reason}")
-    raise UserError(f"{answer.url}: HTTP {status} {answer.reason}")
+        raise TryAgain(reason)
+    raise UserError(f"{one_line(answer.url)}: {reason}")
 
 
-def _append(answer: requests.Response, part: Path, start: int, total: int | None) -> None:
+def _append(url: str, blocks: Iterator[bytes], part: Path, start: int, total: int | None) -> None:
+    """Write a body, and never more than the file is said to have."""
+    most = _most(url, part, start, total)
     bar = tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, disable=None)
+    done = start
     with bar, part.open("ab" if start else "wb") as file:
-        try:
-            for block in answer.raw.stream(NETWORK_BYTES, decode_content=False):
-                file.write(block)
-                bar.update(len(block))
-        except urllib3.exceptions.HTTPError as error:
-            raise _TryAgain("the connection broke or stalled") from error
-    if _size(part) < (total or 0):
-        raise _TryAgain("the connection was closed early")
+        while done < most and (block := next(blocks, b"")):
+            file.write(block[: most - done])
+            bar.update(len(block))
+            done += len(block)
+    if total is None and done >= most:
+        part.unlink()
+        raise UserError(
+            f"{url}: no end after {most / 1e9:.1f} GB, and its length was not told; free some "
+            "space, or download it with another --mirror"
+        )
+    if done < (total or 0):
+        raise TryAgain("the connection was closed early")
+
+
+def _most(url: str, part: Path, start: int, total: int | None) -> int:
+    """How long a file may become, in bytes.
+
+    Raises
+    ------
+    UserError : it is told to be longer than any of ours, or than the disk has room for.
+    """
+    room = max(shutil.disk_usage(part.parent).free + _size(part) - SPARE_BYTES, 0)  # bytes
+    if total is None and room:
+        return min(MOST_BYTES, room)
+    total = total or 0
+    if total > MOST_BYTES:
+        raise UserError(
+            f"{url}: {total / 1e9:.0f} GB are announced, no file of ours has more than "
+            f"{MOST_BYTES / 1e9:.0f}; download it with another --mirror"
+        )
+    if total > room or not room:
+        raise UserError(
+            f"{part.parent}: {(total - start) / 1e9:.1f} GB are needed to download {part.stem}, "
+            f"{max(room - start, 0) / 1e9:.1f} GB are free; free some space and run again"
+        )
+    return total
