@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -17,6 +18,7 @@ import soundfile
 import common
 from asd import config, files
 from asd.corpora import dcase2020, demo, demo_sound
+from asd.corpora.alone import alone
 from asd.corpora.demo_sound import CAUSES, MACHINES, SAMPLE_RATE, Running
 from common import UserError
 
@@ -161,6 +163,36 @@ def test_other_options_make_it_anew_and_keep_foreign_files(tmp_path):
     assert json.loads((tmp_path / "s/demo.json").read_text())["seed"] == 5
 
 
+def own_clip(path: Path, n_samples: int, later_seconds: float) -> Path:
+    """A clip of the user in the place of one of the set."""
+    soundfile.write(path, np.zeros(n_samples), SAMPLE_RATE)
+    when = (path.parents[3] / "causes.csv").stat().st_mtime + later_seconds
+    os.utime(path, (when, when))
+    return path
+
+
+@pytest.mark.parametrize(("n_samples", "later_seconds"), [(16001, -9), (16000, 9), (99, 9)])
+def test_own_clips_in_a_set_that_is_made_anew_stay(tmp_path, n_samples, later_seconds):
+    """Another length, or younger than the set."""
+    out, options = tmp_path / "s", ("--no-eval", "--machine-type", "DemoFan")
+    make(out, *options)
+    own = out / "dev_data/DemoFan/train/normal_id_00_00000001.wav"
+    own = own_clip(own, n_samples, later_seconds)
+    before = wavs(out)
+    with pytest.raises(UserError, match=f"^{own}: not as it was made; move it away, or name"):
+        make(out, *options, "--seed", "5")
+    assert wavs(out) == before and (out / "causes.csv").exists()
+    own.rename(tmp_path / "own.wav")
+    assert make(out, *options, "--seed", "5").keys() == before.keys()
+
+
+def test_a_second_run_in_the_folder_is_refused(small):
+    before = times(small)
+    with alone(small), pytest.raises(UserError, match=f"^{small}: another run works in it; wait"):
+        make(small, "--seed", "5")
+    assert times(small) == before
+
+
 def test_an_incomplete_set_is_completed(tmp_path):
     out = tmp_path / "s"
     made = make(out, "--no-eval")
@@ -243,6 +275,18 @@ def test_a_stamp_cannot_point_outside(tmp_path):
     with pytest.raises(UserError, match="name another --out"):
         make(out)
     assert outside.exists()
+
+
+@pytest.mark.parametrize(
+    "beyond", [{"ids": 10**12}, {"seconds": 1e308}, {"train_clips": -1}, {"test_clips": 0}]
+)
+def test_a_stamp_beyond_all_limits_is_one_line(tmp_path, beyond):
+    out = tmp_path / "s"
+    out.mkdir()
+    options = demo.Options(0, ("DemoFan",), 1, 1, 1, False, 1.0)
+    files.write_json(out / "demo.json", msgspec.to_builtins(options) | beyond)
+    with pytest.raises(UserError, match=r"demo\.json: of another version"):
+        make(out)
 
 
 def test_a_clip_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):

@@ -32,6 +32,8 @@ from asd.corpora.archives import fetch_folder
 from asd.corpora.fetch import Archive
 from asd.corpora.folders import held_md5s
 from common import UserError
+from tests import fuzz_archives
+from tests.fuzz import tried
 
 ROOT = Path(__file__).resolve().parent.parent
 BODY = bytes(range(256)) * 800  # 204,800 bytes, more than three network blocks
@@ -1263,6 +1265,12 @@ def test_a_file_system_without_locks(tables, monkeypatch):
     monkeypatch.setattr(alone.fcntl, "flock", refuse)
     fetch_folder(Path("dev_data/ToyCar"), tables)
     assert Path("dev_data/ToyCar/.complete").exists()
+
+
+def test_hostile_archives_and_servers():
+    """By hand: python -m tests.fuzz_archives --size 4000"""
+    outcomes = tried(fuzz_archives.attempt, 60)
+    assert {word.split(",")[0] for word in outcomes} >= {"read", "refused", "server given up"}
 
 
 # ---------------------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ STAMP = "demo.json"  # the options of the set that a folder holds, whole or inte
 CAUSES = "causes.csv"  # written last: with it, the set is whole
 GOLDEN = 0.618034  # its multiples modulo 1 fill [0, 1) evenly, however many there are
 DEFAULT_TYPES = ["DemoFan", "DemoPump"]
+MOST_IDS = 50  # per type: dev and eval share the numbers of two digits
+MOST_CLIPS = 99_999_999  # a clip's number has eight digits
+LEAST_SECONDS, MOST_SECONDS = 0.1, 3600.0  # of a clip
 WAV_HEADER_BYTES = 44  # of the clips that `wave` writes
 WEAKEST = 0.1  # strengths of anomalies lie in [WEAKEST, 1]
 
@@ -58,6 +61,13 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if unknown := set(self.machine_types) - set(demo_sound.MACHINES):
             raise ValueError(f"unknown machine type {unknown.pop()}")
+        counts = self.train_clips, self.test_clips
+        if not (
+            1 <= self.ids <= MOST_IDS
+            and all(1 <= count <= MOST_CLIPS for count in counts)
+            and LEAST_SECONDS <= self.seconds <= MOST_SECONDS
+        ):
+            raise ValueError("a number beyond its limits")
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         convert.__name__ = kind.__name__  # named when the text is no number
         return convert
 
-    count = number(int, 1, 99_999_999)  # a clip's number has eight digits
+    count = number(int, 1, MOST_CLIPS)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -199,11 +209,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("-m", "--machine-type", nargs="+", action="extend", metavar="TYPE",
         choices=demo_sound.MACHINES, help=f"any of {', '.join(demo_sound.MACHINES)}; "
         f"{' '.join(DEFAULT_TYPES)}")  # fmt: skip
-    add_number("--ids", type=number(int, 1, 50), default=2, help="machines per type; %(default)s")
+    add_number(
+        "--ids", type=number(int, 1, MOST_IDS), default=2, help="machines per type; %(default)s"
+    )
     add_number("--train-clips", type=count, default=50, help="per id; %(default)s")
     add_number("--test-clips", type=count, default=25, help="per id and label; %(default)s")
     add("--no-eval", action="store_true", help="no eval_data")
-    length = number(float, 0.1, 3600)
+    length = number(float, LEAST_SECONDS, MOST_SECONDS)
     add_number("--seconds", type=length, default=10.0, help="of a clip; %(default)s")
     add_number("--seed", type=number(int, 0, 2**63 - 1), default=0, help="%(default)s")
     add_number("--workers", type=count, default=os.cpu_count() or 1, help="threads; %(default)s")
