@@ -35,7 +35,7 @@ from tests.fuzz import main, mutated
 MOST_MEMORY = 24 << 20  # bytes beside what there was; a block and a list of members have 9 MiB
 MOST_LINE = 1200  # characters; it names two files of the folder, which has a long name
 MOST_UNPACKED = 1 << 20
-BOMB = bytes(4 << 20)
+BOMBS = [bytes(1 << 19), bytes(4 << 20)]  # within the limit of bytes, and beyond it
 NAMES = [
     "{t}/a.wav", "{t}/A.wav", "{t}/train/a.wav", "{t}/train", "{t}/train/a.wav/b.wav", "{t}",
     "{t}/", "{t}/train/", "{t}/.complete", "{t}/.COMPLETE", "{t}/.get_dataset",
@@ -92,7 +92,8 @@ def _archive(rng: np.random.Generator, folder: Path) -> str:
     if state != "absent":
         fetch_folder(toycar, [good])
         (toycar / "train/mine.wav").write_bytes(b"mine")
-    evil = _put(data, "evil.zip", _hostile(rng))
+    body, truth = _hostile(rng)
+    evil = _put(data, "evil.zip", body)
     before = _tree(data)
     wanted = [_put(data, "good.zip", _zip([("ToyCar/train/good.wav", b"good" * 50)])), evil]
     with mock.patch.object(fetch, "_receive", side_effect=AssertionError("asked a server")):
@@ -105,7 +106,11 @@ def _archive(rng: np.random.Generator, folder: Path) -> str:
             before.pop(".download/good.zip", None)
             assert after == before, f"changed: {after.items() ^ before.items()}"
             return f"refused, {state}"
-    _check_whole(toycar, state, evil.md5)
+    found = _check_whole(toycar, state, evil.md5)
+    assert sum(map(len, found.values())) <= min(MOST_UNPACKED, zips.MOST_RATIO * len(body))
+    if truth is not None:
+        below = {name.removeprefix("ToyCar/"): content for name, content in truth.items()}
+        assert found.items() <= below.items(), "an archive's lie was believed"
     assert {path.name for path in data.iterdir()} <= {"ToyCar", ".download"}
     return f"read, {state}"
 
@@ -115,8 +120,13 @@ def _check_line(error: UserError) -> None:
     assert line.isprintable() and line and len(line) < MOST_LINE, line
 
 
-def _check_whole(toycar: Path, state: str, md5: str) -> None:
-    """The folder has what its marker says, what was the user's, and nothing else."""
+def _check_whole(toycar: Path, state: str, md5: str) -> dict[str, bytes]:
+    """The folder has what its marker says, what was the user's, and nothing else.
+
+    Returns
+    -------
+    what is of the archive with this md5
+    """
     held = folders.contents(toycar)
     names = {name: crc for files in held.values() for name, crc in files.items()}
     found = {
@@ -133,7 +143,7 @@ def _check_whole(toycar: Path, state: str, md5: str) -> None:
     for name, content in found.items():
         assert isinstance(content, bytes), name
         assert f"{zlib.crc32(content):08x}" == names[name], name
-    assert sum(len(content) for content in found.values()) <= MOST_UNPACKED
+    return {name: found[name] for name in held[md5]}
 
 
 def _put(data: Path, name: str, body: bytes) -> Archive:
@@ -167,48 +177,59 @@ def _zip(members: list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -
 
 
 def _content(rng: np.random.Generator) -> bytes:
-    return BOMB if rng.random() < 0.02 else rng.bytes(int(rng.integers(0, 3000)))
+    if rng.random() < 0.03:
+        return BOMBS[rng.integers(2)]
+    return rng.bytes(int(rng.integers(0, 3000)))
 
 
-def _hostile(rng: np.random.Generator) -> bytes:
-    """A good archive that was mutated, or one whose entries lie."""
+def _hostile(rng: np.random.Generator) -> tuple[bytes, dict[str, bytes] | None]:
+    """A good archive that was mutated, or one whose entries lie; what of it is no lie, if known."""
     method = int(rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
     kind = rng.choice(["good", "good", "mutated", "mutated", "names", "lies", "lies"])
     plain = [(f"ToyCar/{split}/{i}.wav", _content(rng)) for split in ("train", "test")
              for i in range(rng.integers(0, 4))]  # fmt: skip
     if kind == "good":
-        return _zip(plain, method)
+        return _zip(plain, method), dict(plain)
     if kind == "mutated":
         body = _zip(plain, method)
         if rng.random() < 0.5:  # the directory, where the lies are
             cut = body.find(b"PK\1\2")
-            return body[:cut] + mutated(body[cut:], rng)
-        return mutated(body, rng)
-    names = [str(rng.choice(NAMES)).format(t="ToyCar") for _ in range(rng.integers(1, 4))]
-    entries = [*plain, *((name, _content(rng)) for name in names)] if kind == "names" else plain
-    return _built(rng, entries, 0.0 if kind == "names" else 0.3)
+            return body[:cut] + mutated(body[cut:], rng), None
+        return mutated(body, rng), None
+    if kind == "names":
+        names = rng.choice(NAMES, 1 if rng.random() < 0.7 else 2)
+        plain += [(str(name).format(t="ToyCar"), _content(rng)) for name in names]
+    return _built(rng, plain, 0.0 if kind == "names" else 0.4)
 
 
-def _built(rng: np.random.Generator, entries: list[tuple[str, bytes]], lies: float) -> bytes:
+def _built(
+    rng: np.random.Generator, entries: list[tuple[str, bytes]], lies: float
+) -> tuple[bytes, dict[str, bytes]]:
     """An archive byte by byte; each field of its directory lies with a probability."""
-    body, directory = bytearray(), bytearray()
+    body, directory, truth = bytearray(), bytearray(), {}
 
     def says(truth: int, *others: int) -> int:
-        return int(rng.choice([*others, *SIZES])) if rng.random() < lies / 4 else truth
+        return int(rng.choice([*others, *SIZES])) if rng.random() < lies / 9 else truth
+
+    def lie() -> bool:
+        return rng.random() < lies / 9
 
     for name, content in entries:
-        raw = name.encode() if rng.random() > lies / 9 else rng.bytes(5)
+        raw = rng.bytes(5) if lie() else name.encode()
         method = int(rng.choice([0, 8]))
         packed = zlib.compress(content)[2:-4] if method else content
-        flags = 0x800 if rng.random() > lies / 4 else int(rng.integers(1 << 16))
-        shown = method if rng.random() > lies / 4 else int(rng.choice([0, 8, 9, 12, 14, 93, 99]))
-        extra = rng.bytes(int(rng.integers(40))) if rng.random() < lies / 4 else b""
-        if rng.random() < lies / 2:
+        flags = int(rng.integers(1 << 16)) if lie() else 0x800
+        shown = int(rng.choice([0, 8, 9, 12, 14, 93, 99])) if lie() else method
+        extra = rng.bytes(int(rng.integers(40))) if lie() else b""
+        if lie():
             extra = struct.pack("<2H3Q", 1, 24, *(says(1 << 40, 1 << 63, 3) for _ in range(3)))
-        crc = zlib.crc32(content)
-        sizes = says(len(packed), len(content)), says(len(content), len(content) + 1, 1)
+        cut = int(rng.integers(len(content) + 1)) if lie() else len(content)
+        crc = zlib.crc32(content[:cut])
+        sizes = says(len(packed), len(content)), says(cut, len(content) + 1, 1)
         offset = says(len(body), 0, len(body) + 1, 30)
-        kind = int(rng.choice(KINDS)) if rng.random() < max(lies / 2, 0.1) else 0
+        kind = int(rng.choice(KINDS)) if lies and rng.random() < 0.1 else 0
+        if stat.S_IFMT(kind) in (0, stat.S_IFREG):
+            truth[name] = content
         body += struct.pack("<4s5H3I2H", b"PK\3\4", 20, flags, method, 0, 0, crc, len(packed),
                             len(content), len(raw), 0) + raw + packed  # fmt: skip
         directory += struct.pack("<4s6H3I5H2I", b"PK\1\2", 0x314, says(20) & 0xFFFF, flags, shown,
@@ -216,7 +237,7 @@ def _built(rng: np.random.Generator, entries: list[tuple[str, bytes]], lies: flo
                                  kind << 16, offset) + raw + extra  # fmt: skip
     ends = says(len(directory), 46, 1 << 17), says(len(body), 0, 1 << 30)
     tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *(says(len(entries)) & 0xFFFF,) * 2, *ends, 0)
-    return bytes(body + directory + tail)
+    return bytes(body + directory + tail), truth
 
 
 FILE = bytes(range(256)) * 20

@@ -411,7 +411,7 @@ def test_a_length_that_is_too_short_is_a_wrong_file(get, server, length):
     assert tree() == []
 
 
-@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "x", "-1", "1, 1"])
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "x", "-1", "1, 1"], ids=range(5))
 def test_a_length_that_is_no_number_is_none(get, server, length):
     server.faults = [lambda handler: handler.wfile.write(answer(Content_Length=length) + BODY)]
     get()
@@ -673,6 +673,7 @@ def device(kind):
      f"ToyCar/{'x' * 256}", "ToyCar/" + "\u20ac" * 86, f"ToyCar/{'x/' * 500}x",
      device(stat.S_IFLNK), device(stat.S_IFCHR), device(stat.S_IFIFO), device(stat.S_IFDIR),
      device(stat.S_IFSOCK), member("ToyCar/train/", external_attr=stat.S_IFLNK << 16)],
+    ids=lambda name: ascii(getattr(name, "filename", name))[:40],
 )  # fmt: skip
 def test_zips_that_lead_elsewhere_are_refused_by_name(server, name):
     row = serve(server, "evil.zip", {"ToyCar/train/a.wav": "a", name: "/etc"})

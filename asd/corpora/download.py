@@ -5,6 +5,7 @@
   get_dataset.sh --reference             models and evaluation lists of MLPerf Tiny: reference/
   get_dataset.sh --demo                  makes demo sound, downloads nothing: demo_data/
 
+A folder appears, or is replaced, when all of it is there; files of your own in it are kept.
 The recordings are licensed CC BY-NC-SA 4.0, the files of MLPerf Tiny Apache-2.0.
 """
 
