@@ -80,7 +80,7 @@ class Level(NamedTuple):
     still: float  # stretches of hop_length samples that are all alike: digital silence
 
 
-def read_clip(source: Path | BinaryIO, feature: Feature) -> tuple[np.ndarray, Level]:
+def read_clip(source: Path | bytes | BinaryIO, feature: Feature) -> tuple[np.ndarray, Level]:
     """The samples that the kept frames of a clip need; zeros stand where they leave the clip.
 
     Read from the clip's start to its end, as some formats must be.
@@ -273,7 +273,7 @@ Transform = Callable[[np.ndarray, Feature], np.ndarray]
 
 
 def clip_frames(
-    source: Path | BinaryIO, feature: Feature, transform: Transform = log_mel
+    source: Path | bytes | BinaryIO, feature: Feature, transform: Transform = log_mel
 ) -> np.ndarray:
     """The kept frames of a clip, log-mel or of another transform.
 

@@ -111,17 +111,17 @@ def _are_chunks(file: BinaryIO, at: int, size: int, order: str) -> bool:
     return at in (size, size + 1)
 
 
-def source(path: Path) -> Path | BinaryIO:
-    """What libsndfile reads: the file, or a copy in memory where its header is misleading."""
+def source(path: Path) -> bytes | BinaryIO:
+    """What libsndfile reads: a file's name, or a copy in memory where its header is misleading."""
     with path.open("rb") as file:
         where = layout(file)
         if where is None or not where.misleading:
-            return path
+            return os.fsencode(path)
         file.seek(0)
         return io.BytesIO(_mended(file.read(), where))
 
 
-def opened(path: Path) -> tuple[Path | BinaryIO, str]:
+def opened(path: Path) -> tuple[bytes | BinaryIO, str]:
     """What libsndfile reads, and the identity of the file's bytes: their number and CRC-32."""
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size <= IN_MEMORY_BYTES:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import keras
+import librosa
 import numpy as np
 import pytest
 from conftest import ROOT, SCRIPTS, call, make_data, run_script, write_clip, write_config
@@ -49,7 +50,8 @@ def test_equal_clips_have_equal_scores_whatever_stands_beside_them(data):
                 scores.setdefault(content, set()).add(score)
         assert all(len(of_one) == 1 for of_one in scores.values()), variant
         assert len({*scores}) == len({s for of_one in scores.values() for s in of_one}) == 12
-        aucs = {row[0]: row[1] for row in files.read_csv(result / f"{prefix}result.csv") if row}
+        rows = files.read_csv(result / f"{prefix}result.csv")
+        aucs = {row[0]: row[1] for row in rows if len(row) == 3}
         assert aucs["02"] == "0.5", variant
 
 
@@ -74,7 +76,9 @@ def test_empty_mel_bands_are_one_line(data, capsys):
     assert call("00_train.py", "-d", "-c", data / "test.yaml") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "mel bands" in line]
     assert len(told) == 1
-    assert told[0].startswith("warning: 34 of 128 mel bands are between the bins")
+    with pytest.warns(UserWarning, match="Empty filters"):
+        empty = np.sum(~librosa.filters.mel(sr=16000, n_fft=256, n_mels=128).any(axis=1))
+    assert told[0].startswith(f"warning: {empty} of 128 mel bands are between the bins")
 
 
 # The user's environment
@@ -141,7 +145,7 @@ def test_a_training_goes_on_while_another_run_replaces_its_store(data, tmp_path)
     (before,) = (data / "features").glob("*.f32")
     write_clip(data / "dev_data/ToyTest/train/normal_id_01_00000000.wav", seed=77)
     config_b = data / "b.yaml"
-    config_b.write_text(config_a.read_text() + f"experiment: b\nmodel_directory: {data}/b\n")
+    config_b.write_text(config_a.read_text() + "experiment: b\n")
     second = run_script("00_train.py", "-d", "-c", config_b)
     assert second.returncode == 0, second.stderr
     assert not before.exists(), "the second run has not replaced the first one's store"
