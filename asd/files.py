@@ -99,6 +99,7 @@ def _flush(path: Path) -> None:
 def check_writable(folder: Path) -> None:
     """Raise the OSError that writing into the folder would, before any work is spent."""
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -140,6 +140,7 @@ def load(paths: Paths, clip_set: ClipSet, rows: Rows, skip_bad_clips: bool, veri
     UserError : as `clips.judge`.
     """
     path = _path(paths, clip_set, rows)
+    files.sweep(path.parent)
     file, index = _read(path, verify) or _compute(path, clip_set, rows, paths.cfg.workers)
     remarks = [f"{clip_set.clips[i].path}: {text}" for i, text in index.remarks.items()]
     if len(remarks) > NAMED_BAD_CLIPS:

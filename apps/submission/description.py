@@ -13,10 +13,12 @@ from asd.sections import Name, Section
 from asd.yaml_files import read_yaml
 from common import UserError
 
+INT8 = "ad01_int8.tflite"
 # SHA-256 of the benchmark's trained_models: the closed division's weights, and the int8 file.
 PUBLISHED = {
     "651a62de1b7facd68d1269373992a2d09ffd28e6a816935d4834fcc558bde512": "ad01.h5",
-    "87cf24194ef93d1d9b11a591d805526b98008e351655d29883c825c9c106ba24": "ad01_int8.tflite",
+    "c66636f4d7f8af8b10518e7be750a22c9d8d46ec97326b40b0d94c097e0aad9b": "ad01_fp32.tflite",
+    "87cf24194ef93d1d9b11a591d805526b98008e351655d29883c825c9c106ba24": INT8,
 }
 
 
@@ -94,8 +96,8 @@ def quantisation(submission: Submission) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such TFLite file")
     sha256 = files.file_hash(path)
-    if sha256 in PUBLISHED:
-        return {"model": path.name, "sha256": sha256, "source": {"model": PUBLISHED[sha256]}}
+    if PUBLISHED.get(sha256) == INT8:
+        return {"model": path.name, "sha256": sha256, "source": {"model": INT8}}
     if not record_path.is_file():
         raise UserError(f"{record_path}: missing; 02_convert.py writes it beside the TFLite file")
     record = files.read_mapping(record_path)
@@ -109,7 +111,7 @@ def quantisation(submission: Submission) -> dict[str, Any]:
         raise UserError(f"{record_path}: is of another TFLite file; run 02_convert.py again")
     if submission.division == "closed" and str(source) not in PUBLISHED:
         raise UserError(
-            f"{path}: made from other weights than the published ad01.h5 (source SHA-256 "
+            f"{path}: made from other weights than the published ones, ad01.h5 or ad01_fp32.tflite (source SHA-256 "
             f"{shown(source, 20)}); a model of your own belongs to the open division"
         )
     keys = ("variant", "title", "source", "sha256", "weights", "conversion", "calibration")
