@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -109,6 +110,28 @@ def run_script(name: str, *argv: object, **kwargs) -> subprocess.CompletedProces
     """Run a numbered script as a user does."""
     command = [sys.executable, str(ROOT / name), *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and not only its status, which nobody asks for."""
+    if Path("/proc/self/stat").is_file():  # Linux, where ps may not be installed
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        state = stat.rpartition(")")[2].split()[0]
+    else:
+        command = ["ps", "-o", "stat=", "-p", str(pid)]
+        state = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return state[:1] not in ("", "Z")
+
+
+def wait_until_gone(pid: int) -> None:
+    """See that a process ends; one that was killed ends when it is given the core."""
+    deadline = time.monotonic() + 60
+    while is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} has not ended"
+        time.sleep(0.1)
 
 
 def installed(board: boards.Board) -> boards.Board:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import installed
+from conftest import SCRIPTS, installed, run_script, wait_until_gone
 
 from asd.embedded import boards
 from common import HERE, UserError
@@ -93,7 +93,8 @@ def test_outputs_and_sizes(board: boards.Board, tmp_path: Path):
     folder = model(tmp_path / "with space", model=LAYER, kernels=table)
 
     given = windows(200)  # more than the firmware reads at once
-    result = boards.run(board, folder, given, tmp_path / "work place")
+    parts = {"files": ("kernels.c", "model.c", "model.h")}
+    result = boards.run(board, folder, given, tmp_path / "work place", **parts)
 
     expected = np.clip(np.trunc(given.astype(int) @ weights.T * 0.25), -128, 127)
     assert (np.abs(expected) >= 127).any()
@@ -103,7 +104,7 @@ def test_outputs_and_sizes(board: boards.Board, tmp_path: Path):
     assert result.scratch_bytes == 64
     assert weights.size <= result.constant_bytes <= weights.size + 16
     assert 40 <= result.code_bytes <= 600
-    again = boards.run(board, folder, given, tmp_path / "work place")
+    again = boards.run(board, folder, given, tmp_path / "work place", **parts)
     assert (again.instructions_min, again.instructions) == (
         result.instructions_min,
         result.instructions,
@@ -181,7 +182,10 @@ def test_an_endless_model_is_stopped(m4: boards.Board, tmp_path: Path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux' /proc")
-def test_ctrl_c_leaves_no_process(m4: boards.Board, tmp_path: Path):
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda n: n.name
+)
+def test_no_end_leaves_a_process(number: signal.Signals, m4: boards.Board, tmp_path: Path):
     folder = model(tmp_path / "model", model=ENDLESS)
     code = (
         "import signal, sys, numpy as np\nfrom pathlib import Path\n"
@@ -194,12 +198,9 @@ def test_ctrl_c_leaves_no_process(m4: boards.Board, tmp_path: Path):
     command = [sys.executable, "-c", code, str(folder), str(tmp_path)]
     with subprocess.Popen(command, cwd=HERE, stderr=subprocess.DEVNULL) as python:
         emulator = _wait_for_child(python.pid, "qemu")
-        python.send_signal(signal.SIGINT)
+        python.send_signal(number)
         assert python.wait(60) != 0
-    deadline = time.monotonic() + 60  # a killed process ends when it is given the core
-    while Path(f"/proc/{emulator}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{emulator}").exists()
+    wait_until_gone(emulator)
 
 
 def _wait_for_child(pid: int, name: str) -> int:
@@ -228,9 +229,9 @@ TOO_LARGE = "static {kind} int8_t large[9000000]{value}; output[0] = large[input
 def test_a_build_error_is_one_line(
     m4: boards.Board, tmp_path: Path, body: str | None, message: str
 ):
-    files = {} if body is None else {"model": RUN + f"{{ {body} }}"}
+    text = '#include "model.h"\n' if body is None else RUN + f"{{ {body} }}"
     with pytest.raises(UserError, match=message) as caught:
-        boards.run(m4, model(tmp_path / "model", **files), windows(1), tmp_path)
+        boards.run(m4, model(tmp_path / "model", model=text), windows(1), tmp_path)
     assert str(caught.value).startswith("mps2-an386: not built: ")
     assert "\n" not in str(caught.value)
 
@@ -302,3 +303,105 @@ def test_make_serves_a_firmware_of_ones_own(m4: boards.Board, tmp_path: Path):
     emulator = [shutil.which(m4.qemu[0]), *m4.qemu[1:], "-display", "none", "-semihosting"]
     done = subprocess.run([*emulator, "-kernel", str(build / "firmware.elf")], timeout=30)
     assert done.returncode == 0
+
+
+def test_only_the_models_own_files_are_built(m4: boards.Board, tmp_path: Path):
+    folder = model(tmp_path / "model", model=EMPTY, evil="#error compiled\n")
+    (folder / "stdint.h").write_text("#error included\n")
+    (folder / "link.c").symlink_to(folder / "evil.c")
+    result = boards.run(m4, folder, windows(1), tmp_path)
+    assert result.instructions == 1
+    # A file of an earlier build neither.
+    boards.run(m4, model(tmp_path / "two", model=EMPTY, kernels=RUN), windows(1), tmp_path)
+    with pytest.raises(UserError, match="kernels.c:"):
+        parts = ("kernels.c", "model.c", "model.h")
+        boards.run(m4, tmp_path / "two", windows(1), tmp_path, files=parts)
+    boards.run(m4, tmp_path / "two", windows(1), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.h", "model.c"])
+def test_a_model_without_a_file_is_named(name: str, m4: boards.Board, tmp_path: Path):
+    folder = model(tmp_path / "model", model=EMPTY)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"/model: no {name} in it; write it with python -m asd"):
+        boards.run(m4, folder, windows(1), tmp_path)
+
+
+WHOLE_ROW = dict.fromkeys(boards.KEYS, "1")
+
+
+def row_file(folder: Path, **changes: str | None) -> Path:
+    """A row of a board, with other values, or without those that are None."""
+    values = {key: value for key, value in (WHOLE_ROW | changes).items() if value is not None}
+    path = folder / "boards" / "mine.mk"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("# a board\n" + "".join(f"{key} = {v}\n" for key, v in values.items()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(({key: None}, f"the key {key} is missing; mcu/README.md tells") for key in boards.KEYS),
+        ({"UART": "0x40004000"}, "the key UART_IRQ is missing"),
+        *(({key: ""}, f"{key} has no value") for key in ("QEMU", "CROSS", "PACKAGES", "UART")),
+        ({"QEMU": "qemu\0"}, r"QEMU is 'qemu\\x00'"),
+        *(({"ICOUNT_SHIFT": v}, f"ICOUNT_SHIFT is {v}; a whole number from 0 to 10")
+          for v in ("ten", "1.5", "-1", "11", "0x1", "99999999999999999999", "\u0661")),
+    ],
+)  # fmt: skip
+def test_a_wrong_row_is_named(changes: dict, message: str, tmp_path: Path):
+    path = row_file(tmp_path, **changes)
+    with pytest.raises(UserError, match=f"^{path}: {message}") as caught:
+        boards.read_boards(path.parent)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_that_is_no_text_is_named(tmp_path: Path):
+    path = row_file(tmp_path)
+    path.write_bytes(path.read_bytes() + b"# caf\xe9\n")
+    with pytest.raises(UserError, match=f"^{path}: not text in UTF-8; mend or remove it$"):
+        boards.read_boards(path.parent)
+
+
+def test_a_whole_row_is_read(tmp_path: Path):
+    changes = {"QEMU": "qemu -M x", "ICOUNT_SHIFT": "10", "UART": "0x4", "UART_IRQ": "0"}
+    path = row_file(tmp_path, **changes, LDLIBS="")  # make's own may be empty
+    (board,) = boards.read_boards(path.parent)
+    assert (board.name, board.qemu, board.icount_shift, board.uart) == (
+        "mine", ("qemu", "-M", "x"), 10, "0x4",
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not boards.all_boards(), reason="mcu/ is not there")
+def test_help_needs_no_row(tmp_path: Path):
+    """In a copy of the project, one of whose rows is broken."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copytree(HERE / "asd", copy / "asd", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE / "mcu", copy / "mcu", ignore=shutil.ignore_patterns("build"))
+    for path in [*HERE.glob("*.py"), *HERE.glob("*.yaml")]:
+        shutil.copy(path, copy)
+    (copy / "mcu/boards/aa.mk").write_text("CORE = Cortex-M4F\n")
+    for name in SCRIPTS:
+        done = run_script(copy / name, "-h")
+        assert (done.returncode, done.stderr) == (0, ""), name
+    code = "from asd.embedded import targets; targets.available([])"
+    code = f"import sys; from asd import cli; sys.exit(cli.run(lambda: exec({code!r})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 1
+    path = copy / "mcu/boards/aa.mk"
+    line = f"error: {path}: the key PACKAGES is missing; mcu/README.md tells what it is\n"
+    assert done.stderr == line
+
+
+@pytest.mark.parametrize("text", ["", "inputs 30\n", "inputs 30\noutputs 13\n", "caf\xe9 a b\n"])
+def test_a_report_that_is_not_whole(text: str, m4: boards.Board, tmp_path: Path, monkeypatch):
+    def emulate(board: boards.Board, folder: Path, *_: object) -> None:
+        (folder / "report.txt").write_text(text, encoding="latin-1")
+        (folder / "output.bin").write_bytes(b"x" * N_OUTPUTS)
+
+    monkeypatch.setattr(boards, "_emulate", emulate)
+    folder = model(tmp_path / "model", model=EMPTY)
+    with pytest.raises(UserError, match="^mps2-an386: what the firmware reports is not whole$"):
+        boards.run(m4, folder, windows(1), tmp_path)

@@ -28,7 +28,7 @@ import common
 import keras_model
 from asd import files
 from asd.config import load_config
-from asd.embedded import boards, targets
+from asd.embedded import boards, codegen, targets
 from asd.tflite import reader
 from asd.tflite.convert import MCU, VARIANTS
 
@@ -200,16 +200,26 @@ def test_without_compiler_and_emulator_the_verdict_stands(story, tmp_path, capsy
                        "-d", "-c", config, "--boards", row.name)  # fmt: skip
 
 
-def test_c_code_that_gives_other_bytes_fails(story, tmp_path, capsys):
+def test_c_code_that_gives_other_bytes_fails(story, tmp_path, capsys, monkeypatch):
+    """A generator with a fault: one bias is another."""
     if targets.compiler() is None:
         pytest.skip("no C compiler: apt install gcc")
-    folder = copy_of(story, tmp_path)
+    generate, folder = codegen.generate, copy_of(story, tmp_path)
+
+    def faulty(content):
+        texts = generate(content)
+        text = texts["model_weights.h"]
+        at = text.index("    ", text.rindex("static const int32_t bias_9")) + 4
+        return texts | {"model_weights.h": f"{text[:at]}1000 + {text[at:]}"}
+
     weights = folder / "model/model_ToyTest_c/model_weights.h"
-    text = weights.read_text()
-    at = text.rindex("static const int32_t bias_9")
-    at = text.index("    ", at) + 4
-    weights.write_text(f"{text[:at]}1000 + {text[at:]}")
-    assert call("03_tflite_test.py", "-d", "-c", folder / "test.yaml", *NO_BOARDS) == 1
+    tflite_file = folder / f"model/model_ToyTest{MCU.suffix}.tflite"
+    weights.write_text(faulty(tflite_file.read_bytes())[weights.name])
+    command = ("03_tflite_test.py", "-d", "-c", folder / "test.yaml", *NO_BOARDS)
+    assert_refused(capsys, "model_ToyTest_c: not the C source of .*model_weights.h differs",
+                   *command)  # fmt: skip
+    monkeypatch.setattr(codegen, "generate", faulty)
+    assert call(*command) == 1
     out = capsys.readouterr().out
     assert "C CODE FAILS in 1 of 1 places" in out
     assert "PARITY KEPT" in out

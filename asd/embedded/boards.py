@@ -17,11 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
+from asd.embedded import processes
 from common import HERE, UserError
 
 MCU = HERE / "mcu"
 # More than a model of ten times ad01's size needs on a slow machine, so only a hang exceeds it.
 TIMEOUT_SECONDS, TIMEOUT_SECONDS_PER_WINDOW = 60.0, 0.1
+KEYS = ("CORE", "PACKAGES", "QEMU", "CROSS", "ARCH", "CPUFLAGS", "FLASH", "FLASH_BYTES", "RAM",
+        "RAM_BYTES", "COUNTER", "COUNTER_NS", "ICOUNT_SHIFT")  # fmt: skip
+LARGEST_SHIFT = 10  # that QEMU takes
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,33 @@ class BoardRun:
 
 
 def read_boards(folder: Path) -> tuple[Board, ...]:
-    """Boards of a folder of rows, by name; none where there is no such folder."""
+    """Boards of a folder of rows, by name; none where there is no such folder.
+
+    Raises
+    ------
+    UserError : a row is not text, lacks a key or its value, or has a wrong one.
+    """
     return tuple(_read_row(path) for path in sorted(folder.glob("*.mk")))
 
 
 def _read_row(path: Path) -> Board:
-    row = dict(re.findall(r"^(\w+) *= *(.*?) *$", path.read_text(encoding="utf-8"), re.MULTILINE))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not text in UTF-8; mend or remove it") from error
+    row = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
+    # Where there is a UART, its firmware needs the interrupt.
+    for key in (*KEYS, *(["UART", "UART_IRQ"] if "UART" in row else [])):
+        if key not in row:
+            raise UserError(f"{path}: the key {key} is missing; mcu/README.md tells what it is")
+        if not row[key] or not row[key].isprintable():
+            what = f"is {row[key]!r}" if row[key] else "has no value"
+            raise UserError(f"{path}: {key} {what}; mcu/README.md tells what it is")
+    shift = row["ICOUNT_SHIFT"]
+    if not re.fullmatch(r"[0-9]{1,2}", shift) or int(shift) > LARGEST_SHIFT:
+        raise UserError(
+            f"{path}: ICOUNT_SHIFT is {shift}; a whole number from 0 to {LARGEST_SHIFT}"
+        )
     return Board(
         name=path.stem,
         core=row["CORE"],
@@ -66,7 +91,7 @@ def _read_row(path: Path) -> Board:
         qemu=tuple(row["QEMU"].split()),
         cross=row["CROSS"],
         cpu_flags=tuple(row["CPUFLAGS"].split()),
-        icount_shift=int(row["ICOUNT_SHIFT"]),
+        icount_shift=int(shift),
         uart=row.get("UART"),
     )
 
@@ -120,7 +145,7 @@ def missing(board: Board) -> str | None:
 
 def _has_c_library(board: Board) -> bool:
     preprocess = [f"{board.cross}gcc", *board.cpu_flags, "-E", "-include", "string.h", "-xc"]
-    return _call([*preprocess, os.devnull]).returncode == 0
+    return processes.call([*preprocess, os.devnull]).returncode == 0
 
 
 def run(
@@ -129,16 +154,18 @@ def run(
     windows: np.ndarray,
     work: Path,
     timeout_seconds: float | None = None,
+    files: Sequence[str] = (),
 ) -> BoardRun:
     """Build the firmware with a generated model and run it over the windows in QEMU.
 
     Parameters
     ----------
     board : one for which nothing is `missing`
-    model_folder : holds model.h and the .c files
+    model_folder : holds the generated files; see `build`
     windows : (n, inputs) int8, n at least 1
     work : `<work>/<board>/` is written: firmware, input, output, report
     timeout_seconds : for the run; without it a minute and 0.1 s for each window
+    files : of the model's folder; see `build`
 
     Raises
     ------
@@ -148,21 +175,28 @@ def run(
         raise ValueError(f"windows of shape {windows.shape}, {windows.dtype}; (n, inputs) int8")
     folder = work / board.name
     folder.mkdir(parents=True, exist_ok=True)
-    firmware = build(board, model_folder, folder)
+    firmware = build(board, model_folder, folder, files=files)
     windows.tofile(folder / "input.bin")
     timeout = timeout_seconds or TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_WINDOW * len(windows)
     _emulate(board, folder, firmware, timeout)
 
-    report = dict(line.split() for line in (folder / "report.txt").read_text().splitlines())
-    n_inputs, n_outputs = int(report["inputs"]), int(report["outputs"])
-    if n_inputs != windows.shape[1]:
-        raise UserError(
-            f"{board.name}: the model of {model_folder} takes windows of {n_inputs} values, "
-            f"these have {windows.shape[1]}"
-        )
-    sections = _section_bytes(board, folder, firmware)
+    try:
+        report = dict(line.split() for line in (folder / "report.txt").read_text().splitlines())
+        n_inputs, n_outputs = int(report["inputs"]), int(report["outputs"])
+        if n_inputs != windows.shape[1]:
+            raise UserError(
+                f"{board.name}: the model of {model_folder} takes windows of {n_inputs} values, "
+                f"these have {windows.shape[1]}"
+            )
+        outputs = np.fromfile(folder / "output.bin", np.int8).reshape(len(windows), n_outputs)
+        return _board_run(outputs, report, _section_bytes(board, folder, firmware))
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        raise UserError(f"{board.name}: what the firmware reports is not whole") from error
+
+
+def _board_run(outputs: np.ndarray, report: dict[str, str], sections: dict[str, int]) -> BoardRun:
     return BoardRun(
-        outputs=np.fromfile(folder / "output.bin", np.int8).reshape(len(windows), n_outputs),
+        outputs=outputs,
         kernel=report["kernel"],
         instructions=int(report["instructions_max"]),
         instructions_min=int(report["instructions_min"]),
@@ -179,16 +213,19 @@ def build(
     folder: Path,
     main: Sequence[Path] = (),
     defines: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> Path:
     """Make the test firmware, or another one, around a generated model.
 
     Parameters
     ----------
     board : one for which nothing is `missing`
-    model_folder : holds model.h and the .c files
-    folder : an existing one, to build in
+    model_folder : holds the generated files
+    folder : an existing one, to build in: `<folder>/build/` is written anew
     main : C files of one folder, in place of those of the test firmware
     defines : options of the preprocessor for them, as -DNAME=1
+    files : names of the model's files, without them those that codegen writes; the C files and
+        model.h must be there, and what else lies in its folder is neither compiled nor included
 
     Returns
     -------
@@ -198,21 +235,36 @@ def build(
     ------
     UserError : it cannot be built.
     """
+    from asd.embedded import codegen  # takes longer than the help of a script may
+
+    shutil.rmtree(folder / "build", ignore_errors=True)
+    _copy(model_folder, files or codegen.names(), folder / "build" / "model")
     # Make cannot read paths with spaces: it sees names of `folder` only.
-    links = {"mcu": MCU, "model": model_folder} | ({"main": main[0].parent} if main else {})
-    for name, target in links.items():
+    for name, target in ({"mcu": MCU} | ({"main": main[0].parent} if main else {})).items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.resolve(), target_is_directory=True)
     # Always anew: the model may be another than the last time, with older files.
     command = ["make", "--always-make", f"--jobs={os.cpu_count()}", "-f", "mcu/Makefile"]
-    command += [f"BOARD={board.name}", "MODEL=model", "BUILD=build"]
+    command += [f"BOARD={board.name}", "MODEL=build/model", "BUILD=build"]
     if main:
-        files = [*(f"main/{path.name}" for path in main), "mcu/semihosting.c"]
-        command += [f"MAIN={' '.join(files)}"]
-    done = _call([*command, f"DEFINES={' '.join(defines)}"], folder)
+        sources = [*(f"main/{path.name}" for path in main), "mcu/semihosting.c"]
+        command += [f"MAIN={' '.join(sources)}"]
+    done = processes.call([*command, f"DEFINES={' '.join(defines)}"], folder)
     if done.returncode:
         raise UserError(f"{board.name}: not built: {_first_error(done.stdout)}")
     return Path("build", "firmware.elf")
+
+
+def _copy(source: Path, names: Sequence[str], target: Path) -> None:
+    """Copy those of the named files that are there; the model's C files and model.h must be."""
+    target.mkdir(parents=True)
+    for name in reversed(names):  # the header first
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+        elif name.endswith(".c") or name == "model.h":
+            raise UserError(
+                f"{source}: no {name} in it; write it with python -m asd.embedded.codegen"
+            )
 
 
 def _first_error(output: str) -> str:
@@ -229,7 +281,7 @@ def _emulate(board: Board, folder: Path, firmware: Path, timeout: float) -> None
     command += ["-semihosting-config", "enable=on,target=native"]
     command += ["-display", "none", "-monitor", "none", "-serial", "none"]
     try:
-        done = _call(command, folder, timeout)
+        done = processes.call(command, folder, timeout)
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{board.name}: the firmware did not end in {timeout:.0f} s") from error
     if done.returncode:
@@ -240,22 +292,5 @@ def _emulate(board: Board, folder: Path, firmware: Path, timeout: float) -> None
 
 def _section_bytes(board: Board, folder: Path, firmware: Path) -> dict[str, int]:
     """Sizes by section; board.ld gives the model's objects sections of their own."""
-    listing = _call([f"{board.cross}size", "-A", str(firmware)], folder).stdout
+    listing = processes.call([f"{board.cross}size", "-A", str(firmware)], folder).stdout
     return {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", listing, re.M)}
-
-
-def _call(
-    command: Sequence[str], folder: Path | None = None, timeout: float | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; it is killed where the wait for it is interrupted."""
-    return subprocess.run(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=timeout,
-        env=os.environ | {"LC_ALL": "C"},  # messages in English, as they are searched
-    )

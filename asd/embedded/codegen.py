@@ -59,6 +59,12 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
     }
 
 
+def names(name: str = "model") -> tuple[str, ...]:
+    """The names of the files that `generate` gives, in its order."""
+    kernels = (path.name for path in sorted(KERNELS.glob("*.h")))
+    return (*kernels, f"{name}_weights.h", f"{name}.c", f"{name}.h")
+
+
 def write(
     content: bytes, folder: Path, rounding: str = "single", name: str = "model"
 ) -> list[Path]:

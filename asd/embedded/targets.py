@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 import common
 from asd import files
 from asd.clips import Scores
-from asd.embedded import boards
+from asd.embedded import boards, codegen, processes
 from asd.tflite import litert
 from common import UserError
 
@@ -117,10 +116,10 @@ def build_host(folder: Path, work: Path, flags: Sequence[str] = ()) -> Path:
         raise UserError("no C compiler found; sudo apt install gcc")
     library = work / "model.so"
     command = [cc, *CC_FLAGS, *flags, "-o", str(library), str(folder / "model.c")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.call(command)
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line]
-        raise UserError(f"{folder}: {cc} failed: {(errors or [done.stderr.strip()])[0]}")
+        errors = [line for line in done.stdout.splitlines() if "error" in line]
+        raise UserError(f"{folder}: {cc} failed: {(errors or [done.stdout.strip()])[0]}")
     return library
 
 
@@ -159,7 +158,7 @@ def measure(
     Parameters
     ----------
     model : the TFLite file
-    folder : its C source
+    folder : its C source, which is compared with what its TFLite file gives: that is compiled
     keras : the Keras model's scores of the clips
     clips : for each clip its frames, (n_frames, n_mels) float32, dB
     n : frames per window
@@ -168,9 +167,13 @@ def measure(
     Returns
     -------
     what it costs in each place, and a line for each where it cannot be built or run
+
+    Raises
+    ------
+    UserError : a file of the C source is missing or differs.
     """
-    _check_source(folder, model)
-    tflite = litert.runner(model)
+    content = model.read_bytes()
+    tflite = litert.runner(content)
     by_clip = [common.vectors(frames, n) for frames in clips]
     ends = np.cumsum([len(part) for part in by_clip])
     windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
@@ -196,18 +199,32 @@ def measure(
     boards_ready = [functools.partial(_on_board, board) for board in ready]
     host = [functools.partial(_on_host, expected.shape[1])] if compiler() else []
     with tempfile.TemporaryDirectory() as work:
+        source = _checked_source(folder, model, content, Path(work, "source"))
         for place in [*host, *boards_ready]:
             try:
-                costs.append(cost(*place(folder, Path(work), inputs)))
+                costs.append(cost(*place(source, Path(work), inputs)))
             except UserError as error:
                 failures.append(str(error))
     return costs, failures
 
 
-def _check_source(folder: Path, model: Path) -> None:
-    header = folder / "model.h"
-    if not header.is_file() or files.file_hash(model) not in header.read_text():
-        raise UserError(f"{folder}: not the C source of {model.name}; run 02_convert.py")
+def _checked_source(folder: Path, model: Path, content: bytes, target: Path) -> Path:
+    """Write the C source of a TFLite file anew, and see that what lies in its folder is the same.
+
+    What is compiled is the copy: nothing else that lies there, or that comes after the comparison.
+    """
+    try:
+        source = codegen.generate(content)
+    except UserError as error:
+        raise UserError(f"{model}: {error}") from error
+    target.mkdir()
+    for name, text in source.items():
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != text.encode():
+            wrong = f"{name} {'differs' if path.exists() else 'is missing'}; run 02_convert.py"
+            raise UserError(f"{folder}: not the C source of {model.name}: {wrong}")
+        (target / name).write_bytes(text.encode())
+    return target
 
 
 def _on_host(
