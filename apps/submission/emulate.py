@@ -3,7 +3,8 @@
     python -m apps.submission.emulate MODEL_C_FOLDER [--board mps2-an386] [--tcp PORT] [--energy]
 
 MODEL_C_FOLDER is what `python -m asd.embedded.codegen` wrote. The device's UART is a
-pseudo-terminal, or a TCP port of this machine; its name is printed, and it is served until Ctrl-C.
+pseudo-terminal, or a TCP port of this machine; its name is printed, and it is served until Ctrl-C,
+until its terminal is closed, or until it is killed in any other way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from types import FrameType
 from typing import NoReturn
 
 from asd import cli
-from asd.embedded import boards
+from asd.embedded import boards, processes
 from common import UserError
 
 DEVICE = Path(__file__).resolve().parent / "device"
@@ -33,8 +34,10 @@ PROGRAM = tuple(DEVICE / name for name in ("main.c", "protocol.c", "port_mps2.c"
 # the boards that MLPerf Tiny's entries use. No cycles, wait states or dual issue are emulated.
 ICOUNT_SHIFT = 3
 NOTE = "emulated: time counts instructions; any throughput of it is never a benchmark result"
-START_SECONDS, STOP_SECONDS = 30.0, 5.0  # far more than QEMU needs on a slow machine
+START_SECONDS = 30.0  # far more than QEMU needs on a slow machine
 END_SECONDS = 0.2
+LOG_BYTES = 2**16  # of the log's begin and end, that are looked at
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the usual end, each of them
 LOCALHOST = "127.0.0.1"
 
 
@@ -51,7 +54,7 @@ def emulated(
     Parameters
     ----------
     board : one with a UART for which nothing is missing
-    model_folder : holds model.h and the .c files
+    model_folder : holds the generated files
     work : `<work>/<board>/` is written: firmware, emulator.log
     tcp : port of this machine, 0 for any free one; without it the UART is a pseudo-terminal
     energy : the firmware of the energy mode
@@ -83,10 +86,6 @@ def emulated(
 def _started(
     board: boards.Board, model_folder: Path, work: Path, tcp: int | None, energy: bool
 ) -> Iterator[tuple[subprocess.Popen, str, Path]]:
-    if not (model_folder / "model.h").is_file():
-        raise UserError(
-            f"{model_folder}: no model.h in it; write it with python -m asd.embedded.codegen"
-        )
     if board.uart is None:
         serving = ", ".join(row.name for row in boards.all_boards() if row.uart)
         raise UserError(f"{board.name}: has no UART for the protocol; take one of {serving}")
@@ -105,8 +104,8 @@ def _started(
             backend = f"socket,id=uart,fd={listener.fileno()},server=on,wait=off,nodelay=on"
             sockets = (listener.fileno(),)
             address = f"socket://{LOCALHOST}:{listener.getsockname()[1]}"
-        process = _emulator(board, firmware, backend, sockets, log)
-        stack.callback(_stop, process)
+        emulator = _emulator(board, firmware, backend, sockets, log)
+        process = stack.enter_context(emulator)
         text = _wait_until_it_listens(board, process, log)
         yield process, address or re.search(r"redirected to (\S+) \(label", text)[1], log
 
@@ -119,25 +118,28 @@ def _listener(port: int) -> socket.socket:
         raise UserError(f"--tcp {port}: {why}; take another port, 0 for any free one") from error
 
 
+@contextlib.contextmanager
 def _emulator(
     board: boards.Board, firmware: Path, backend: str, sockets: Sequence[int], log: Path
-) -> subprocess.Popen:
+) -> Iterator[subprocess.Popen]:
     command = [*board.qemu, "-kernel", str(firmware), "-icount", f"shift={ICOUNT_SHIFT}"]
     # For the faults that the start code reports.
     command += ["-semihosting-config", "enable=on,target=native"]
     command += ["-display", "none", "-monitor", "none"]
     command += ["-chardev", backend, "-serial", "chardev:uart"]
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
+    with (
+        open(log, "wb") as output,
+        processes.started(
             command,
+            keep=sockets,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=sockets,
             start_new_session=True,  # Ctrl-C is for the caller, who may still have to ask it
-        )
-    _keep_on_one_core(process)
-    return process
+        ) as process,
+    ):
+        _keep_on_one_core(process)
+        yield process
 
 
 def _keep_on_one_core(process: subprocess.Popen) -> None:
@@ -151,21 +153,12 @@ def _keep_on_one_core(process: subprocess.Popen) -> None:
             os.sched_setaffinity(process.pid, {cores[process.pid % len(cores)]})
 
 
-def _stop(process: subprocess.Popen) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def _wait_until_it_listens(board: boards.Board, process: subprocess.Popen, log: Path) -> str:
     """What QEMU and the firmware have said until then; the boot's lines over the UART are past."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         ended = process.poll() is not None
-        text = log.read_text(errors="replace")
+        text = _said(log)
         if "the device listens\n" in text:
             return text
         if ended:
@@ -174,8 +167,16 @@ def _wait_until_it_listens(board: boards.Board, process: subprocess.Popen, log: 
     raise UserError(f"{board.name}: the firmware did not start in {START_SECONDS:.0f} s")
 
 
+def _said(log: Path) -> str:
+    """The begin and the end of what QEMU and the firmware have said so far."""
+    with log.open("rb") as file:
+        begin = file.read(LOG_BYTES)
+        file.seek(max(LOG_BYTES, log.stat().st_size - LOG_BYTES))
+        return (begin + file.read(LOG_BYTES)).decode(errors="replace")
+
+
 def _ended(board: boards.Board, process: subprocess.Popen, log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = _said(log).strip().splitlines()
     why = lines[-1] if lines else f"status {process.returncode}"
     return f"{board.name}: the emulator has ended: {why}"
 
@@ -191,6 +192,8 @@ def _serve(args: argparse.Namespace, work: Path) -> None:
 
 
 def _stopped(*_: int | FrameType | None) -> NoReturn:
+    for number in ENDS:  # one is enough while things are put away
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 
 
@@ -204,9 +207,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tcp", type=int, metavar="PORT", help="0: any free one")
     parser.add_argument("--energy", action="store_true", help="the energy mode's firmware")
     args = parser.parse_args(argv)
-    # Both are the usual end; one is enough while things are put away.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stopped)
+    for number in ENDS:
+        # nohup's children ignore that their terminal is closed.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stopped)
     with tempfile.TemporaryDirectory(prefix=f"emulated-{os.getpid()}-") as work:
         _serve(args, Path(work))
 
