@@ -7,12 +7,14 @@ import re
 import select
 import socket
 import threading
+import time
 import tty
 from collections.abc import Callable
 
 import numpy as np
 
 NAME = "asd-fake"
+TALK_SECONDS = 15.0  # so that a host that listens for ever is seen to
 
 
 def mean_square(window: np.ndarray) -> float:
@@ -32,6 +34,10 @@ class FakeDevice:
     drop_answer : the same of what the device sends
     garble : the byte of this number, a digit that the host sends, arrives as another one
     silent_after, closed_after : commands after which it says nothing more, or hangs up
+    talks_after, talk, pause : commands after which it says `talk` again and again, for
+        `TALK_SECONDS`, with so many seconds between
+    instead : number of a command, from 0, and the command -> what it says in place of the answer;
+        None for the answer
     """
 
     def __init__(
@@ -44,11 +50,17 @@ class FakeDevice:
         garble: int | None = None,
         silent_after: int | None = None,
         closed_after: int | None = None,
+        talks_after: int | None = None,
+        talk: bytes = b"",
+        pause: float = 0.0,
+        instead: Callable[[int, str], bytes | None] = lambda *_: None,
         name: str = NAME,
     ) -> None:
         self.score, self.name, self.microseconds = score, name, microseconds
         self.drop, self.drop_answer, self.garble = drop, drop_answer, garble
         self.silent_after, self.closed_after = silent_after, closed_after
+        self.talks_after, self.talk, self.pause = talks_after, talk, pause
+        self.instead = instead
         self.commands: list[str] = []
         self._clock = self._received = self._sent = self._wanted = 0
         self._buffer, self._result = b"", 0.0
@@ -113,11 +125,30 @@ class FakeDevice:
                     continue
                 if len(self.commands) == self.closed_after:
                     return
+                if len(self.commands) == self.talks_after:
+                    self._talk_on()
+                    return
                 silent = len(self.commands) == self.silent_after
                 if not silent:
+                    said = self.instead(len(self.commands), command.decode())
                     self.commands.append(command.decode())
-                    self._say([*self._obey(command.decode()), "m-ready"])
+                    if said is None:
+                        self._say([*self._obey(command.decode()), "m-ready"])
+                    else:
+                        os.write(self._fd, said)
                 command = b""
+
+    def _talk_on(self) -> None:
+        end = time.monotonic() + TALK_SECONDS
+        while time.monotonic() < end:
+            if self._stop in select.select([self._stop], [], [], self.pause)[0]:
+                return
+            # Nobody may be there who reads it.
+            if select.select([], [self._fd], [], 0.1)[1]:
+                try:
+                    os.write(self._fd, self.talk)
+                except OSError:
+                    return
 
     def _say(self, lines: list[str]) -> None:
         content = "".join(f"{line}\r\n" for line in lines).encode()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import installed
+from conftest import installed, wait_until_gone
 
-from apps.submission import emulate
+from apps.submission import emulate, link
 from asd.embedded import boards, codegen
 from asd.tflite import writer
 from asd.tflite.int8 import IntDense, Scale
@@ -83,6 +83,7 @@ CONVERSATION: list[tuple[bytes, list[str]]] = [
     (b"db load 0", ["e-[Command 'db load' must be >0 bytes]"]),
     (b"db load -7", ["e-[Command 'db load' must be >0 bytes]"]),
     (b"db load x", ["e-[Command 'db load' must be >0 bytes]"]),
+    (b"db load 16x", ["e-[Command 'db load' must be >0 bytes]"]),
     (b"db 00", LOAD_FIRST),
     (b"db print", []),
     (b"db load 27649", ["Supplied buffer size 27649 exceeds maximum of 27648"]),
@@ -110,6 +111,15 @@ CONVERSATION: list[tuple[bytes, list[str]]] = [
     (b"infer -1 5", ["e-[Inference iterations must be >0]"]),
     (b"infer many", ["e-[Inference iterations must be >0]"]),
     (b"infer 1 -1", ["e-[Inference warmup must be >=0]"]),
+    (b"infer 1x", ["e-[Inference iterations must be >0]"]),
+    (b"infer 1 few", ["e-[Inference warmup must be >=0]"]),
+    (b"infer 1 1x", ["e-[Inference warmup must be >=0]"]),
+    (b"infer -", ["e-[Inference iterations must be >0]"]),
+    (b"infer 1000001", ["e-[Inference iterations must be <=1000000]"]),
+    (b"infer 99999999999 1", ["e-[Inference iterations must be <=1000000]"]),
+    (b"infer -99999999999 1", ["e-[Inference iterations must be >0]"]),
+    (b"infer 1 1000001", ["e-[Inference warmup must be <=1000000]"]),
+    (b"infer 1 99999999999", ["e-[Inference warmup must be <=1000000]"]),
     # upper case, more digits than bytes in one command
     (b"db load 16", ["m-[Expecting 16 bytes]"]),
     (b"db " + REVERSED.encode() + b"00zz", ["m-load-done"]),
@@ -222,6 +232,11 @@ def test_energy_mode(tmp_path: Path):
                                                      "m-ready"]  # fmt: skip
 
 
+def test_the_host_knows_the_most_inferences():
+    text = (DEVICE / "protocol.c").read_text()
+    assert int(re.search(r"\bMOST_INFERENCES = (\d+)", text)[1]) == link.MOST_INFERENCES
+
+
 def test_help_names_every_command(tmp_path: Path):
     lines = told(host_device(tmp_path), b"help%")[4:]
     for word in (
@@ -324,7 +339,7 @@ def _answers(file: int, command: bytes, timeout: float = 20) -> list[str]:
 
 
 def stub_model(folder: Path) -> Path:
-    """A folder of the stub model alone: make compiles every C file of a model's folder."""
+    """A folder of the stub model alone."""
     folder.mkdir()
     for name in ("model.c", "model.h"):
         shutil.copy(STUB / name, folder)
@@ -490,7 +505,7 @@ def test_no_orphan(tcp: int | None, fails: bool, m4: boards.Board, tmp_path: Pat
 
 
 @reads_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("tcp", [[], ["--tcp", "0"]])
 def test_the_command(number: int, tcp: list[str], m4: boards.Board, tmp_path: Path):
     model = stub_model(tmp_path / "model")
@@ -511,6 +526,33 @@ def test_the_command(number: int, tcp: list[str], m4: boards.Board, tmp_path: Pa
         assert (python.stdout.read(), python.stderr.read()) == ("", "")
     assert not Path(f"/proc/{emulator}").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@reads_proc
+@pytest.mark.parametrize("tcp", [[], ["--tcp", "0"]])
+def test_a_killed_command_leaves_no_emulator(tcp: list[str], m4: boards.Board, tmp_path: Path):
+    command = [sys.executable, "-m", "apps.submission.emulate", stub_model(tmp_path / "m"), *tcp]
+    places = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=HERE, env=places, stdout=subprocess.PIPE) as python:
+        assert b"device: " in python.stdout.readline() + python.stdout.readline()
+        (emulator,) = emulators(python.pid)
+        python.kill()
+    wait_until_gone(emulator)
+
+
+def test_nohup_is_respected(m4: boards.Board, tmp_path: Path):
+    """Its terminal may be closed then; SIGTERM still ends it."""
+    emulate_it = [sys.executable, "-m", "apps.submission.emulate", stub_model(tmp_path / "model")]
+    command = ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *emulate_it]
+    with subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True) as python:
+        python.stdout.readline()
+        address = python.stdout.readline().removeprefix("device: ").strip()
+        python.send_signal(signal.SIGHUP)
+        with asking(address) as ask:
+            assert ask(b"name") == ["m-name-dut-[emulated]", "m-ready"]
+        assert python.poll() is None
+        python.send_signal(signal.SIGTERM)
+        assert python.wait(20) == 0
 
 
 @reads_proc

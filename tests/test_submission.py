@@ -21,6 +21,7 @@ from apps.submission import (
     description,
     emulate,
     evaluation_set,
+    link,
     official,
     rules,
     runner,
@@ -265,6 +266,123 @@ def test_a_broken_run_is_told_kept_and_resumed(dataset, tmp_path, capsys, fault,
     assert len(files.read_csv(table)) == 1 + 5 * WINDOWS
 
 
+ENDLESS_ANSWER = "the device talks without end after `[^`]+`; reset it"
+ENDLESS_LINE = "the device sends a line without end, b'.{20,80}'...; reset it"
+
+
+@pytest.mark.parametrize(
+    ("talk", "pause", "expected"),
+    [
+        (b"m-lap-us-1\r\n", 0.1, ENDLESS_ANSWER),
+        (b"m-lap-us-1\r\n" * 99, 0.0, ENDLESS_ANSWER),
+        (b"\0\xff\r\n", 0.1, ENDLESS_ANSWER),
+        (b"x" * 500, 0.0, ENDLESS_LINE),
+        (b"\0\xff" * 250, 0.0, ENDLESS_LINE),
+    ],
+    ids=["lines", "many lines", "other bytes", "a line", "a line of other bytes"],
+)
+@pytest.mark.parametrize(("after", "tcp"), [(0, False), (1, True), (300, False)])
+def test_talk_without_end_is_told(dataset, tmp_path, capsys, talk, pause, expected, after, tcp):
+    with FakeDevice(talks_after=after, talk=talk, pause=pause, tcp=tcp) as device:
+        assert run_accuracy(device, dataset, tmp_path / "s", "--timeout", 0.3) == 1
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    assert re.match(rf"error: \S+: {expected}", error)
+    assert error.endswith("goes on") == (after == 300)
+
+
+BANNER = b"m-timestamp-mode-performance\r\nm-lap-us-4\r\nm-init-done\r\nm-ready\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        BANNER,  # of a device that has begun anew
+        b"m-warmup-start-0\r\nm-warm" + BANNER,
+        b"m-ready\r\n",  # of the command before
+        b"\0\xff\r\n\0\r\nm-ready\r\n",
+        b"m-results-[1.5]\r\nm-ready\r\nm-ready\r\n",
+    ],
+    ids=["begun anew", "reset", "ready", "other bytes", "twice"],
+)
+@pytest.mark.parametrize("command", ["infer", "db load"])
+def test_an_answer_to_something_else(dataset, tmp_path, capsys, said, command):
+    """Once: the window is sent again. Always: one line."""
+    left = [1]
+
+    def once(number, text):
+        return said if text.startswith(command) and left and left.pop() else None
+
+    with FakeDevice(instead=once) as device:
+        assert run_accuracy(device, dataset, tmp_path / "s", "--files", 1) == 0
+    assert "1 windows were sent again" in capsys.readouterr().out
+    name, score = next(iter(direct_scores(dataset).items()))
+    assert kept_scores(tmp_path / "s") == {name: pytest.approx(score)}
+    with FakeDevice(instead=lambda _, text: said if text.startswith(command) else None) as device:
+        assert run_accuracy(device, dataset, tmp_path / "t", "--files", 1) == 1
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    assert re.search(rf"{command}.*: answered .*, 3 times; 0 windows are kept", error)
+
+
+@pytest.mark.parametrize("name", [b"\x1b[2J", b"a\0b", b"caf\xe9", b""])
+def test_a_name_is_plain_text(dataset, tmp_path, capsys, name):
+    said = b"m-name-dut-[" + name + b"]\r\nm-ready\r\n"
+    with FakeDevice(instead=lambda _, text: said if text == "name" else None) as device:
+        assert run_accuracy(device, dataset, tmp_path / "s") == 1
+    assert re.fullmatch(
+        r"error: \S+: what answers is no device of the benchmark: no name\n",
+        capsys.readouterr().err,
+    )
+
+
+def test_a_lost_digit_of_infer_is_seen(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "LEAST_SECONDS", 0.0)
+    fault = sent_before_window(1) - len("infer 1 0%results%") + len("infer 3")
+    with FakeDevice(microseconds=4000, drop=fault) as device:
+        arguments = ("--port", device.port, "--list", dataset, "--session", tmp_path / "s")
+        assert call(runner, "performance", *arguments, "--inferences", 3000) == 0
+        told = [c for c in device.commands if "infer" in c]
+    assert told == ["infer 300 10"] + ["infer 3000 10"] * 5
+    records = files.read_json(tmp_path / "s/results.json")
+    assert [record["infer"]["throughput"] for record in records] == [250] * 5
+
+
+WRONG_COUNTS = [
+    *(("--inferences", text) for text in ("0", "-1", "many", "1.5", "1000001", "99999999999")),
+    *(("--warmups", text) for text in ("-1", "1000001", "99999999999")),
+]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *WRONG_COUNTS,
+        *((name, text) for name in ("--timeout", "--infer-timeout")
+          for text in ("0", "-1", "nan", "inf", "1e9")),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_device_takes(dataset, tmp_path, capsys, option):
+    arguments = ("--port", "/dev/no-such-port", "--list", dataset, "--session", tmp_path / "s")
+    with pytest.raises(SystemExit) as caught:
+        call(runner, "performance", *arguments, *option)
+    assert caught.value.code == 2
+    assert re.search(r"error: (argument )?(--|time-outs)", capsys.readouterr().err)
+
+
+def test_the_most_that_a_device_takes(dataset, tmp_path, capsys):
+    arguments = ("--port", "/dev/no-such-port", "--list", dataset, "--session", tmp_path / "s")
+    option = ("--inferences", link.MOST_INFERENCES, "--warmups", 0, "--timeout", 3600)
+    assert call(runner, "performance", *arguments, *option) == 1
+    assert "/dev/no-such-port: cannot be opened" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (-1, 0), (1, -1), (10**11, 1), (1, 10**11)])
+def test_nothing_of_wrong_counts_is_sent(counts):
+    with FakeDevice() as device, link.Device(device.port) as connected:
+        with pytest.raises(common.UserError, match=f"^infer {counts[0]} {counts[1]}: takes 1 to"):
+            connected.measure(bytes(2560), *counts)
+        assert device.commands == ["name", "profile"]
+
+
 def test_silence_from_the_start(dataset, tmp_path, capsys):
     with FakeDevice(silent_after=0) as device:
         assert run_accuracy(device, dataset, tmp_path / "s", "--timeout", 1) == 1
@@ -466,6 +584,36 @@ def test_faults_of_the_official_runner_are_one_line(pretended, dataset, tmp_path
     bare.chmod(0o755)
     assert launch(pretended, dataset, tmp_path, "accuracy", "--python", bare) == 1
     assert re.search(r"not installed: pyserial .*scikit-learn", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("option", WRONG_COUNTS)
+def test_numbers_that_the_official_runner_is_not_given(pretended, dataset, tmp_path, option):
+    with pytest.raises(SystemExit) as caught:
+        launch(pretended, dataset, tmp_path, "performance", *option)
+    assert caught.value.code == 2
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "code", ["while True: print('x' * 99)", "while True: sys.stdout.write('x' * 99)"]
+)
+def test_an_official_runner_that_prints_without_end(
+    pretended, dataset, tmp_path, capsys, monkeypatch, code
+):
+    monkeypatch.setattr(official, "MOST_LINES", 1000)
+    code = code.replace("True", "time.monotonic() < end")  # for a launcher that reads for ever
+    code = f"import sys, time\nend = time.monotonic() + 5\n{code}"
+    (pretended / "main.py").write_text(f"{code}\n")
+    assert launch(pretended, dataset, tmp_path) == 1
+    assert re.fullmatch(
+        r"error: the official runner prints without end: 'x{40}'\.\.\.\n", capsys.readouterr().err
+    )
+
+
+def test_an_official_runner_of_other_bytes(pretended, dataset, tmp_path, capsys):
+    (pretended / "main.py").write_text("import os\nos.write(1, b'caf\\xe9\\n')\n")
+    assert launch(pretended, dataset, tmp_path) == 0
+    assert "caf\ufffd" in capsys.readouterr().out
 
 
 # Tree

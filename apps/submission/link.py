@@ -21,6 +21,10 @@ QUIET_SECONDS = 0.2  # a device that says nothing for so long has said all
 BYTES_PER_COMMAND = 31  # of a window; 80 characters are the device's limit
 PRINTED_BYTES = 8  # of the buffer, in a line of the answer to `db print`
 TRIES = 3
+# What an answer may be at most, so that a device that talks without end is told: so many times
+# the patience for a line, and more lines and longer ones than any device of the benchmark has.
+WHOLE_ANSWER, MOST_LINES, MOST_LINE_BYTES = 4, 10_000, 1000
+MOST_INFERENCES = 1_000_000  # of `infer`, each of its numbers; device/protocol.c has the same
 
 
 class Lost(Exception):
@@ -93,7 +97,8 @@ class Device:
     Parameters
     ----------
     port, baud : see the module
-    answer_seconds, infer_seconds : how long a line may take: usually, and after `infer`
+    answer_seconds, infer_seconds : how long a line may take: usually, and after `infer`; a whole
+        answer takes `WHOLE_ANSWER` times as long at most
     verify : have every window read back, which is slower: a byte that was lost is noticed
         anyway, a digit that became another one only so
 
@@ -127,8 +132,8 @@ class Device:
     def __enter__(self) -> Device:
         try:
             self._quieten()
-            self.name = self._ask("name", r"m-name-dut-\[(.+)\]")
-            self.model = self._ask("profile", r"m-model-\[(.+)\]")
+            self.name = self._ask("name", r"m-name-dut-\[([ -~]+)\]")
+            self.model = self._ask("profile", r"m-model-\[([ -~]+)\]")
         except BaseException:
             self._port.close()
             raise
@@ -142,8 +147,12 @@ class Device:
 
         Raises
         ------
-        UserError : the device is silent or gone, or its answers stay wrong.
+        UserError : the device is silent or gone, or talks without end, or its answers stay wrong;
+            or the numbers are none that a device takes.
         """
+        if not (1 <= inferences <= MOST_INFERENCES and 0 <= warmups <= MOST_INFERENCES):
+            most = f"1 to {MOST_INFERENCES:,} inferences and 0 to {MOST_INFERENCES:,} to warm up"
+            raise UserError(f"infer {inferences} {warmups}: takes {most}")
         for left in reversed(range(TRIES)):
             try:
                 self._upload(window)
@@ -169,9 +178,11 @@ class Device:
     def _infer(self, inferences: int, warmups: int) -> Answer:
         command = f"infer {inferences} {warmups}"
         lines = self._command(command, self._infer_seconds)
-        results = [m[1] for m in _matches(r"m-results-\[(-?\d+(?:\.\d+)?)\]", lines)]
+        results = [m[1] for m in _matches(r"m-results-\[(-?\d{1,39}(?:\.\d{1,9})?)\]", lines)]
         laps = [int(m[1]) for m in _matches(r"m-lap-us-(\d{1,20})", lines)]
-        if "m-infer-done" not in lines or len(results) != 1 or len(laps) != 2 or laps[1] < laps[0]:
+        # Whole, and of what was asked: a digit of the command may have been lost.
+        said = {f"m-warmup-start-{warmups}", f"m-infer-start-{inferences}", "m-infer-done"}
+        if not said <= set(lines) or len(results) != 1 or len(laps) != 2 or laps[1] < laps[0]:
             raise Lost(f"{command}: answered {' '.join(lines)[:200]!r}")
         # A digit lost on the way would go unseen: the score is asked for again.
         self._expect("results", [f"m-results-[{results[0]}]"])
@@ -198,21 +209,31 @@ class Device:
         """The lines that answer a command, without `m-ready`."""
         self._write(f"{command}%".encode())
         lines: list[str] = []
+        end = time.monotonic() + WHOLE_ANSWER * seconds
         patience = max(seconds - PROBE_SECONDS, seconds / 2)
         while (line := self._line(patience)) != "m-ready":
             if line is None:
                 self._probe(command, seconds - patience)
                 raise Lost(f"{command[:20]}: no whole answer")
             lines.append(line)
+            if len(lines) > MOST_LINES or time.monotonic() >= end:
+                raise self._endless(command)
         return lines
+
+    def _endless(self, command: str) -> UserError:
+        what = f"the device talks without end after `{command[:20]}`"
+        return UserError(f"{self.port}: {what}; reset it, and see that it is one of the benchmark")
 
     def _probe(self, command: str, seconds: float) -> None:
         """End a command whose `%` was lost, and see that the device answers at all."""
         self._write(b"%")
-        end = time.monotonic() + seconds
-        while self._line(max(0.0, end - time.monotonic())) != "m-ready":
+        end, silent = time.monotonic() + seconds, True
+        while (line := self._line(max(0.0, end - time.monotonic()))) != "m-ready":
+            silent = silent and line is None
             if time.monotonic() >= end:
-                raise UserError(f"{self.port}: the device is silent after `{command[:20]}`")
+                if silent:
+                    raise UserError(f"{self.port}: the device is silent after `{command[:20]}`")
+                raise self._endless(command)
 
     def _resynchronise(self) -> None:
         self._quieten()
@@ -233,6 +254,9 @@ class Device:
         end = time.monotonic() + seconds
         while True:
             line, newline, rest = self._received.partition(b"\n")
+            if len(line) > MOST_LINE_BYTES:
+                what = f"the device sends a line without end, {line[:20]!r}...; reset it, and see"
+                raise UserError(f"{self.port}: {what} that --baud is its rate")
             if newline:
                 self._received = rest
                 if text := line.decode("ascii", "replace").strip("\r\0"):

@@ -26,11 +26,14 @@ from typing import Any
 import yaml
 
 from apps.submission import evaluation_set, handover
-from apps.submission.session import LOOPS, MODES, NOT_A_RESULT
+from apps.submission.session import LOOPS, MODES, NOT_A_RESULT, check_counts
 from asd import cli, files
+from asd.embedded import processes
 from common import UserError
 
 MODEL = "ad01"
+# More than a run of the whole list prints, and more than a line of it has: beyond them it is lost.
+MOST_LINES, MOST_LINE_CHARACTERS = 2_000_000, 10_000
 
 
 def read_yaml(path: Path) -> Any:
@@ -84,23 +87,22 @@ def run(command: Sequence[str], folder: Path, emulated: bool) -> list[str]:
 
     Raises
     ------
-    UserError : it fails.
+    UserError : it fails, or prints without end.
     """
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1"}
     lines: list[str] = []
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    texts = {"encoding": "utf-8", "errors": "replace"}
-    with subprocess.Popen(command, cwd=folder, env=environment, **texts, **pipes) as process:
-        try:
-            for line in process.stdout:
-                lines.append(line.rstrip("\n"))
-                marked = emulated and re.search("inf./sec|uJ/inf", line)
-                print(f"{lines[-1]} {NOT_A_RESULT}" if marked else lines[-1], flush=True)
-                if line.startswith("RuntimeError: No response"):
-                    process.kill()  # its reading thread would go on for ever
-        except BaseException:
-            process.kill()
-            raise
+    how = {"cwd": folder, "env": environment, "encoding": "utf-8", "errors": "replace", **pipes}
+    with processes.started(command, **how) as process:
+        while line := process.stdout.readline(MOST_LINE_CHARACTERS + 1):
+            if len(lines) == MOST_LINES or len(line) > MOST_LINE_CHARACTERS:
+                raise UserError(f"the official runner prints without end: {line[:40]!r}...")
+            lines.append(line.rstrip("\n"))
+            marked = emulated and re.search("inf./sec|uJ/inf", line)
+            print(f"{lines[-1]} {NOT_A_RESULT}" if marked else lines[-1], flush=True)
+            if line.startswith("RuntimeError: No response"):
+                process.kill()  # its reading thread would go on for ever
+        process.wait()
     if process.returncode == handover.NOT_INSTALLED:
         raise UserError(f"{command[0]}: {lines[-1]}; install it there, or name another --python")
     if process.returncode:
@@ -126,7 +128,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--devices", type=Path, help="instead of the runner's devices_ad.yaml")
     parser.add_argument("--output", type=Path, default=Path(), help="where sessions/ goes")
     parser.add_argument("--python", default=sys.executable, help="of the runner's environment")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    check_counts(parser, args)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -31,6 +31,7 @@ from apps.submission.session import Facts, Session
 from asd import cli, config, files
 from common import UserError
 
+LONGEST_SECONDS = 3600  # of a time-out
 MODEL = "ad01"  # what the device must answer to `profile`
 EMULATED_NAMES = ("emulat", "qemu")  # a device that calls itself so is taken for emulated
 
@@ -137,8 +138,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--verify", action="store_true", help="read every window back; slower")
     args = parser.parse_args(argv)
-    if args.inferences < 1 or args.warmups < 0 or min(args.timeout, args.infer_timeout) <= 0:
-        parser.error("--inferences is 1 or more, --warmups 0 or more, time-outs above 0")
+    session.check_counts(parser, args)
+    if not all(0 < seconds <= LONGEST_SECONDS for seconds in (args.timeout, args.infer_timeout)):
+        parser.error(f"time-outs are above 0 and at most {LONGEST_SECONDS} s")
     return args
 
 

@@ -6,6 +6,7 @@ run, and whether the device was emulated.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import datetime
 import re
@@ -17,7 +18,7 @@ import msgspec
 import numpy as np
 
 from apps.submission.evaluation_set import SUFFIX, Entry
-from apps.submission.link import Answer
+from apps.submission.link import MOST_INFERENCES, Answer
 from asd import files
 from asd.clips import Clip, Scores
 from asd.config import Config
@@ -44,6 +45,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str  # of the list and its spectrograms
     inferences: int
     warmups: int
+
+
+def check_counts(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with the parser's error where --inferences or --warmups are none that a device takes."""
+    if not (1 <= args.inferences <= MOST_INFERENCES and 0 <= args.warmups <= MOST_INFERENCES):
+        parser.error(
+            f"--inferences is 1 to {MOST_INFERENCES:,}, --warmups 0 to {MOST_INFERENCES:,}"
+        )
 
 
 class Session:

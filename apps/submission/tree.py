@@ -86,12 +86,13 @@ def official_check(root: Path, checker: Path, python: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["--input", str(root.resolve()), "--version", VERSION]
         command = [python, str(script.resolve()), *arguments, "--csv", f"{folder}/summary.csv"]
+        how = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "timeout": 300}
         try:
-            done = subprocess.run(
-                command, capture_output=True, encoding="utf-8", errors="replace", timeout=300
-            )
+            done = subprocess.run(command, **how)
         except OSError as error:
             raise UserError(f"{python}: cannot be run ({error.strerror})") from error
+        except subprocess.TimeoutExpired as error:
+            raise UserError(f"{script}: has not ended in {error.timeout:.0f} s") from error
     lines = (done.stdout + done.stderr).splitlines()
     if not any(LOOKS_OK in line for line in lines):
         wrong = [line for line in lines if re.match("ERROR|WARNING", line)] or lines[-1:]

@@ -175,16 +175,13 @@ def measure(
     content = model.read_bytes()
     tflite = litert.runner(content)
     by_clip = [common.vectors(frames, n) for frames in clips]
-    ends = np.cumsum([len(part) for part in by_clip])
     windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
     inputs = litert.to_int8(windows, tflite.source["scale"], tflite.source["zero_point"])
     expected = tflite(inputs)
 
     def cost(outputs: np.ndarray, figures: dict[str, Any]) -> Cost:
         values = litert.to_float(outputs, tflite.target["scale"], tflite.target["zero_point"])
-        parts = zip(by_clip, np.split(values, ends[:-1]), strict=True)
-        scores = [common.reconstruction_error(*part) for part in parts]
-        errors = keras.relative_errors(np.array(scores))  # (n_clips,)
+        errors = keras.relative_errors(_scores(by_clip, values))  # (n_clips,)
         return Cost(
             machine_type=keras.machine_type,
             windows=len(inputs),
@@ -225,6 +222,13 @@ def _checked_source(folder: Path, model: Path, content: bytes, target: Path) -> 
             raise UserError(f"{folder}: not the C source of {model.name}: {wrong}")
         (target / name).write_bytes(text.encode())
     return target
+
+
+def _scores(by_clip: Sequence[np.ndarray], outputs: np.ndarray) -> np.ndarray:
+    """The score of each clip from its windows and from the outputs of all, (n_clips,) float64."""
+    ends = np.cumsum([len(windows) for windows in by_clip])
+    parts = zip(by_clip, np.split(outputs, ends[:-1]), strict=True)
+    return np.array([common.reconstruction_error(*part) for part in parts])
 
 
 def _on_host(

@@ -19,6 +19,7 @@ enum {
     PRINTED_BYTES = 8,     /* of a line of `db print` */
     DEFAULT_INFERENCES = 1,
     DEFAULT_WARMUPS = 10,
+    MOST_INFERENCES = 1000000, /* of `infer`: 30 s where one takes 30 us; it cannot be stopped */
     LARGEST_NUMBER = 999999999 /* larger arguments count as this */
 };
 
@@ -100,22 +101,23 @@ static const char *next_word(void)
     return word;
 }
 
-/* As C's atoi, but never out of range: 0 for what does not begin with a number. */
+/* The number that a word is, never out of range; -1 for a word that is none, or is negative. */
 static int32_t number_of(const char *word)
 {
-    const int negative = *word == '-';
-    if (*word == '-' || *word == '+')
+    if (*word == '+')
         word++;
+    if (*word == '\0')
+        return -1;
     int32_t number = 0;
-    for (; *word >= '0' && *word <= '9'; word++) {
+    for (; *word != '\0'; word++) {
+        if (*word < '0' || *word > '9')
+            return -1;
         if (number > LARGEST_NUMBER / 10)
             number = LARGEST_NUMBER;
         else
             number = 10 * number + (*word - '0');
-        if (number == LARGEST_NUMBER)
-            break;
     }
-    return negative ? -number : number;
+    return number;
 }
 
 /* 0 to 15, or -1. */
@@ -247,12 +249,20 @@ static void infer(void)
             line("e-[Inference iterations must be >0]");
             return;
         }
+        if (inferences > MOST_INFERENCES) {
+            line_with_number("e-[Inference iterations must be <=", MOST_INFERENCES, "]");
+            return;
+        }
         word = next_word();
     }
     if (word) {
         warmups = number_of(word);
         if (warmups < 0) {
             line("e-[Inference warmup must be >=0]");
+            return;
+        }
+        if (warmups > MOST_INFERENCES) {
+            line_with_number("e-[Inference warmup must be <=", MOST_INFERENCES, "]");
             return;
         }
     }
