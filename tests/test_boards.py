@@ -175,10 +175,8 @@ void model_run(const int8_t input[MODEL_INPUTS], int8_t output[MODEL_OUTPUTS], v
 
 def test_an_endless_model_is_stopped(m4: boards.Board, tmp_path: Path):
     folder = model(tmp_path / "model", model=ENDLESS)
-    start = time.monotonic()
     with pytest.raises(UserError, match=r"^mps2-an386: the firmware did not end in 1 s$"):
         boards.run(m4, folder, windows(1), tmp_path, timeout_seconds=1)
-    assert time.monotonic() - start < 20
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads Linux' /proc")

@@ -237,7 +237,7 @@ def test_an_interrupt_leaves_whole_clips_that_the_next_run_owns(small, tmp_path)
         start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while not list(out.rglob("*.wav")) and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes

@@ -450,22 +450,20 @@ def test_the_score_is_the_models_on_the_host(generated: Path, tmp_path: Path):
     assert lines == scores(generated, tmp_path)
 
 
-def test_pseudo_terminal_speed_and_time(generated: Path, m4: boards.Board, tmp_path: Path):
+def test_a_pseudo_terminal_keeps_up_and_time_is_the_devices(
+    generated: Path, m4: boards.Board, tmp_path: Path
+):
     with emulate.emulated(m4, generated, tmp_path) as address:
         assert address.startswith("/dev/")
-        seconds = []
         with asking(address) as ask:
             ask(b"name")  # QEMU looks for a client once a second
             for window in windows():
-                start = time.monotonic()
                 replies = [ask(command) for command in [*upload(window), b"infer 1 0"]]
-                seconds.append(time.monotonic() - start)
                 assert replies[-2] == ["m-load-done", "m-ready"]
             elapsed = [lap(ask(b"infer 100 0")) for _ in range(4)]
         with asking(address) as ask:  # a client again
             assert ask(b"profile")[-1] == "m-ready"
-    # 0.14 s alone on a machine of 2026; a UART that starves takes minutes.
-    assert np.median(seconds) < 2
+    # Each answer came within the time that `asking` waits: a UART that starves takes minutes.
     assert max(elapsed) - min(elapsed) <= 1
     assert elapsed[0] > 1000
 

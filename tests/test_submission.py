@@ -247,9 +247,7 @@ def test_every_lost_byte_of_the_answers_is_seen(dataset, tmp_path):
 def test_a_broken_run_is_told_kept_and_resumed(dataset, tmp_path, capsys, fault, expected):
     folder = tmp_path / "s"
     with FakeDevice(**fault) as device:
-        began = time.monotonic()
         assert run_accuracy(device, dataset, folder, "--timeout", 1) == 1
-        assert time.monotonic() - began < 3
         done = device.windows
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(

@@ -12,7 +12,7 @@ from networks import int_dense, tflite
 
 import common
 from asd.clips import Clip, Scores
-from asd.embedded import boards, codegen, targets
+from asd.embedded import boards, codegen, host, targets
 from asd.tflite import litert
 from common import UserError
 
@@ -47,7 +47,7 @@ class Converted:
 @pytest.fixture
 def converted(tmp_path: Path) -> Converted:
     """A converted model, where there is a compiler."""
-    if targets.compiler() is None:
+    if host.compiler() is None:
         pytest.skip("no C compiler: apt install gcc")
     return Converted(tmp_path)
 
@@ -62,10 +62,10 @@ def marker(folder: Path) -> str:
 
 def test_the_mark_is_made_where_it_is_compiled(tmp_path: Path):
     """Else the tests below could not fail."""
-    if targets.compiler() is None:
+    if host.compiler() is None:
         pytest.skip("no C compiler: apt install gcc")
     (tmp_path / "model.c").write_text(marker(tmp_path) + "void model_run(void) {}\n")
-    targets.host_runner(targets.build_host(tmp_path, tmp_path), 1)
+    host.runner(host.build(tmp_path, tmp_path), 1)
     assert (tmp_path / "ran").is_file()
 
 
@@ -141,13 +141,13 @@ def test_what_else_lies_in_the_folder_is_not_compiled(converted, board, tmp_path
 
 def test_what_comes_after_the_comparison_is_not_compiled(converted, tmp_path, monkeypatch):
     """Between the comparison and the compiler there is time to change a file."""
-    build = targets.build_host
+    build = host.build
 
     def late(folder: Path, work: Path) -> Path:
         (converted.folder / "model.c").write_text(marker(tmp_path))
         return build(folder, work)
 
-    monkeypatch.setattr(targets, "build_host", late)
+    monkeypatch.setattr(host, "build", late)
     costs, failures = converted.measure()
     assert ([cost.verdict for cost in costs], failures) == (["pass"], [])
     assert not (tmp_path / "ran").exists()
@@ -163,6 +163,6 @@ def test_a_compiler_of_other_words_is_one_line(tmp_path, monkeypatch):
     compiler = tmp_path / "cc"
     compiler.write_text("#!/bin/sh\nprintf 'caf\\351\\n'\nexit 1\n")
     compiler.chmod(0o755)
-    monkeypatch.setattr(targets, "compiler", lambda: str(compiler))
+    monkeypatch.setattr(host, "compiler", lambda: str(compiler))
     with pytest.raises(UserError, match=r"cc failed: caf\ufffd$"):
-        targets.build_host(tmp_path, tmp_path)
+        host.build(tmp_path, tmp_path)

@@ -112,7 +112,8 @@ def quantisation(submission: Submission) -> dict[str, Any]:
     if submission.division == "closed" and str(source) not in PUBLISHED:
         raise UserError(
             f"{path}: made from other weights than the published ones, ad01.h5 or "
-            f"ad01_fp32.tflite (source SHA-256 {shown(source, 20)}); a model of your own belongs to the open division"
+            f"ad01_fp32.tflite (source SHA-256 {shown(source, 20)}); a model of your own belongs "
+            "to the open division"
         )
     keys = ("variant", "title", "source", "sha256", "weights", "conversion", "calibration")
     return {"model": path.name} | {key: record[key] for key in keys if key in record}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,11 @@ import numpy as np
 import common
 from asd import files
 from asd.clips import Scores
-from asd.embedded import boards, codegen, processes
+from asd.embedded import boards, codegen, host
 from asd.tflite import litert
 from common import UserError
 
-CC_FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
 HOST = "host"
-SCRATCH_WORDS = 2**16  # 512 kB: more than any layer of 65,535 outputs asks for
 
 # Instructions of TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs), in the same
 # emulation, of the projects' versions of 2026-11.
@@ -72,7 +68,7 @@ def available(asked: Sequence[str]) -> tuple[list[boards.Board], list[str]]:
     ------
     UserError : a board asked for by name does not exist, or its tools are missing.
     """
-    here = [] if compiler() else ["C on this machine: no C compiler; sudo apt install gcc"]
+    here = [] if host.compiler() else ["C on this machine: no C compiler; sudo apt install gcc"]
     if list(asked) == ["none"]:
         return [], here
     by_name = list(asked) not in ([], ["all"])
@@ -97,51 +93,6 @@ def sample(n_clips: int, count: int, everything: bool) -> np.ndarray:
     """Positions of clips spread evenly over all, (min(count, n_clips),) int64."""
     count = n_clips if everything else min(count, n_clips)
     return (np.arange(count) * n_clips + n_clips // 2) // count
-
-
-def compiler() -> str | None:
-    """The C compiler of this machine, if it has one."""
-    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-
-
-def build_host(folder: Path, work: Path, flags: Sequence[str] = ()) -> Path:
-    """Compile generated source, named `model`, into a shared library.
-
-    Raises
-    ------
-    UserError : there is no compiler, or it fails; its first error is told.
-    """
-    cc = compiler()
-    if cc is None:
-        raise UserError("no C compiler found; sudo apt install gcc")
-    library = work / "model.so"
-    command = [cc, *CC_FLAGS, *flags, "-o", str(library), str(folder / "model.c")]
-    done = processes.call(command)
-    if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if "error" in line]
-        raise UserError(f"{folder}: {cc} failed: {(errors or [done.stdout.strip()])[0]}")
-    return library
-
-
-def host_runner(library: Path, n_outputs: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A compiled model as a function of int8 arrays.
-
-    Returns
-    -------
-    function (n, inputs) int8 -> (n, outputs) int8
-    """
-    run = ctypes.CDLL(str(library)).model_run
-    scratch = (ctypes.c_uint64 * SCRATCH_WORDS)()
-
-    def runner(windows: np.ndarray) -> np.ndarray:
-        windows = np.ascontiguousarray(windows, np.int8)
-        outputs = np.empty((len(windows), n_outputs), np.int8)
-        for source, target in zip(windows, outputs, strict=True):
-            run(source.ctypes.data_as(ctypes.c_void_p), target.ctypes.data_as(ctypes.c_void_p),
-                scratch)  # fmt: skip
-        return outputs
-
-    return runner
 
 
 def measure(
@@ -194,10 +145,10 @@ def measure(
 
     costs, failures = [], []
     boards_ready = [functools.partial(_on_board, board) for board in ready]
-    host = [functools.partial(_on_host, expected.shape[1])] if compiler() else []
+    on_host = [functools.partial(_on_host, expected.shape[1])] if host.compiler() else []
     with tempfile.TemporaryDirectory() as work:
         source = _checked_source(folder, model, content, Path(work, "source"))
-        for place in [*host, *boards_ready]:
+        for place in [*on_host, *boards_ready]:
             try:
                 costs.append(cost(*place(source, Path(work), inputs)))
             except UserError as error:
@@ -234,7 +185,7 @@ def _scores(by_clip: Sequence[np.ndarray], outputs: np.ndarray) -> np.ndarray:
 def _on_host(
     n_outputs: int, folder: Path, work: Path, inputs: np.ndarray
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    model = host_runner(build_host(folder, work), n_outputs)
+    model = host.runner(host.build(folder, work), n_outputs)
     return model(inputs), {"board": HOST, "core": "this machine", "kernel": "plain"}
 
 
