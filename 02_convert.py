@@ -26,10 +26,10 @@ from asd.tflite.convert import MCU, VARIANTS, conversions, spread_windows
 
 
 def calibration_windows(cfg, clips):
-    """Windows spread over all training clips, (n, vector_size) float32, dB."""
-    n = cfg.feature.frames
-    total, count = int(clips.n_windows(n).sum()), cfg.convert.calibration_windows
-    return clips.gather(spread_windows(total, count, cfg.seed), n)
+    """Windows spread over the clips that calibrate, (n, vector_size) float32, dB."""
+    n, count = cfg.feature.frames, cfg.convert.calibration_windows
+    windows = clips.windows_of(provenance.calibrating(cfg.convert, clips), n)
+    return clips.gather(windows[spread_windows(len(windows), count, cfg.seed)], n)
 
 
 def convert(cfg, paths, chain, model, clips, machine_type):

@@ -59,6 +59,7 @@ class Conversion(Section):
     equalise: bool
     bias_correction: bool
     calibration_windows: Positive
+    calibration_list: Name | None  # a file of clip names, one a line: only these calibrate
 
 
 class Tolerance(Section):

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from asd import files
-from asd.config import Config
+from asd.config import Config, Conversion
 from asd.detectors.detector import Detector, Fitted
 from asd.paths import Paths, record_of
 from asd.store import Store
@@ -155,17 +155,32 @@ def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
+def calibrating(conversion: Conversion, store: Store) -> list[int]:
+    """The numbers of the clips that calibrate: all, or those of `calibration_list`.
+
+    Raises
+    ------
+    UserError : there is no such list, or none of its clips is there.
+    """
+    if conversion.calibration_list is None:
+        return list(range(len(store)))
+    path = Path(conversion.calibration_list)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no such list of clips (convert.calibration_list)") from error
+    names = {line.strip().rpartition("/")[2] for line in lines}
+    chosen = [i for i, clip in enumerate(store.clips) if clip.path.name in names]
+    if not chosen:
+        raise UserError(f"{path}: none of its clips is among the {len(store)} training clips")
+    return chosen
+
+
 def of_conversion(
     cfg: Config, store: Store | None, model: Path, variant: Variant, content: bytes
 ) -> dict[str, Any]:
     """The record of a TFLite file: `model_<type><suffix>.tflite.json`."""
-    calibration = store and {
-        "windows": min(int(store.n_windows(cfg.feature.frames).sum()),
-                       cfg.convert.calibration_windows),
-        "clips": len(store),
-        "fingerprint": store.fingerprint,
-        "seed": cfg.seed,
-    }  # fmt: skip
+    calibration = store and _calibration(cfg, store)
     return {
         "variant": variant.suffix,
         "title": variant.title,
@@ -175,6 +190,17 @@ def of_conversion(
         "conversion": msgspec.to_builtins(cfg.convert),
         "calibration": calibration if variant.calibrated else None,
         "versions": versions(),
+    }
+
+
+def _calibration(cfg: Config, store: Store) -> dict[str, Any]:
+    clips = calibrating(cfg.convert, store)
+    windows = int(store.n_windows(cfg.feature.frames)[clips].sum())
+    return {
+        "windows": min(windows, cfg.convert.calibration_windows),
+        "clips": len(clips),
+        "fingerprint": store.fingerprint,
+        "seed": cfg.seed,
     }
 
 

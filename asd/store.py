@@ -89,6 +89,12 @@ class Store:
             at += count
         return rows
 
+    def windows_of(self, clips: Sequence[int], n: int) -> np.ndarray:
+        """The numbers of the windows of some clips, counted through all clips, int64."""
+        counts = self.n_windows(n)
+        starts = np.cumsum(counts) - counts
+        return np.concatenate([starts[clip] + np.arange(counts[clip]) for clip in clips])
+
     def gather(self, windows: np.ndarray, n: int) -> np.ndarray:
         """Windows of n rows by their numbers, counted through all clips.
 

@@ -13,7 +13,7 @@ import common
 import keras_model
 from asd import files
 from asd.evaluation import metrics
-from asd.tflite import chain, convert, fold, litert, reader
+from asd.tflite import chain, convert, fold, litert, quantise, reader
 from asd.tflite.convert import MCU
 
 
@@ -141,3 +141,38 @@ def test_the_published_int8_file_runs(official, real):
     assert facts["outputs"][0]["zero_point"] == 96
     assert facts["weights"]["per_channel"] is False
     assert [(row["name"], row["count"]) for row in facts["operators"]] == [("FULLY_CONNECTED", 10)]
+
+
+def test_the_published_float_file_goes_all_the_way(real, tmp_path):
+    """Its test clips are the four that are at hand; training clips of ToyCar are not."""
+    config = config_for(tmp_path, real)
+    (tmp_path / "model").mkdir()
+    shutil.copy(real / "reference/ad01_fp32.tflite", tmp_path / "model/model_ToyCar_fp32.tflite")
+    for name in SCRIPTS[1:]:
+        assert call(name, "-d", "-c", config, "-m", "ToyCar", "--boards", "none") == 0
+    published = dict(
+        files.read_csv(real / "reference/result/tflite_anomaly_score_ToyCar_id_01.csv")
+    )
+    rows = files.read_csv(tmp_path / "result/anomaly_score_ToyCar_id_01.csv")
+    assert len(rows) == 4
+    for name, score in rows:
+        assert float(score) == pytest.approx(float(published[name]), rel=1e-5)
+    header, *rows = files.read_csv(tmp_path / "result/parity.csv")
+    assert {row[header.index("verdict")] for row in rows} <= {"pass", "within chance"}
+
+
+def test_the_published_float_file_quantised_without_the_scripts(official, real, tmp_path):
+    """As above: calibrating on test clips checks a quantiser, and is never a way to a result."""
+    normal = tmp_path / "normal"
+    normal.mkdir()
+    for name, label in zip(official.names, official.labels, strict=True):
+        if label == 0:
+            shutil.copy(real / "ad01" / name, normal)
+    out = tmp_path / "int8.tflite"
+    source = real / "reference/ad01_fp32.tflite"
+    quantise.main([str(source), str(out), "--calibrate", str(normal)])
+    float_scores = official.score(litert.predictor(source))
+    scores = official.score(litert.predictor(out))
+    assert official.auc(float_scores) == pytest.approx(0.8897, abs=5e-5)
+    assert official.auc(scores) >= 0.885
+    assert np.median(np.abs(scores / float_scores - 1)) <= 0.01

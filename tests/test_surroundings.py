@@ -321,6 +321,34 @@ def test_a_published_model_is_converted_without_training_clips(story, tmp_path, 
     ]
 
 
+def test_only_the_listed_clips_calibrate(story, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(story, folder)
+    names = [f"dev_data/ToyTest/train/normal_id_01_{i:08}.wav" for i in (1, 3, 99)]
+    (folder / "list.txt").write_text("\n".join(names))
+    convert = {"calibration_list": str(folder / "list.txt")}
+    path = write_config(folder, fit={"epochs": 12}, convert=convert)
+    assert call("02_convert.py", "-d", "-c", path) == 0
+    record = files.read_json(folder / "model/model_ToyTest_quant_fullint_micro_intio.tflite.json")
+    assert (record["calibration"]["clips"], record["calibration"]["windows"]) == (2, 2 * 36)
+    # The same as if the others were not there.
+    for clip in (folder / "dev_data/ToyTest/train").iterdir():
+        if clip.name not in {name.rpartition("/")[2] for name in names}:
+            clip.unlink()
+    ours = (folder / "model/model_ToyTest_quant_fullint.tflite").read_bytes()
+    path = write_config(folder, fit={"epochs": 12})
+    assert call("02_convert.py", "-d", "-c", path) == 0
+    assert (folder / "model/model_ToyTest_quant_fullint.tflite").read_bytes() == ours
+    for content, expected in (("a.wav", "none of its clips is among"), (None, "no such list")):
+        (folder / "list.txt").unlink()
+        if content:
+            (folder / "list.txt").write_text(content)
+        path = write_config(folder, fit={"epochs": 12}, convert=convert)
+        assert call("02_convert.py", "-d", "-c", path) == 1
+        assert expected in capsys.readouterr().err
+        (folder / "list.txt").touch()
+
+
 def quantised(*argv):
     command = [sys.executable, "-m", "asd.tflite.quantise", *map(str, argv)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
