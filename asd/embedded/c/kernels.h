@@ -1,9 +1,9 @@
 /* Fully connected int8 layers for microcontrollers; included by a generated model only.
  *
  * A layer is y = clamp(round(acc * scale) + zero_point), acc = bias + sum(weights * x), with the
- * input's zero point already in the bias. The generator (asd/codegen.py) packs the weights for
- * each kernel, proves that no sum can leave its range, and says with ASD_DOUBLE_ROUNDING how to
- * round:
+ * input's zero point already in the bias. The generator (asd/embedded/codegen.py) packs the
+ * weights for each kernel, proves that no sum can leave its range, and says with
+ * ASD_DOUBLE_ROUNDING how to round:
  *
  *   single  one rounding, to the nearest, ties to even, of the float32 product of the float32
  *           values of acc and scale: the bytes of LiteRT's default kernels (XNNPACK). Where there
@@ -163,9 +163,9 @@ static inline int32_t asd_add(int32_t a, int32_t b)
 
 /* ---------------------------------------------------------------- plain: any layer, any target */
 
-/* Columns are unrolled by hand, eight at a time, as with one a loop an in-order core spends half its
- * time counting; and kept in order, as gcc loads all of them first, for want of registers into
- * memory again. */
+/* Columns are unrolled by hand, eight at a time, as with one a loop an in-order core spends half
+ * its time counting; and kept in order, as gcc would load all of them first and, with too few
+ * registers to hold them, store them again. */
 #if (defined(__riscv) || defined(__arm__)) && defined(__GNUC__)
 #define ASD_IN_ORDER __asm__ volatile("" ::: "memory");
 #else
