@@ -28,7 +28,10 @@ WINDOWS = np.zeros((2, 640), np.float32)
 @functools.cache
 def whole() -> dict[str, bytes]:
     """A small model in each format."""
+    import keras
+
     keras_model.start_tensorflow(0)
+    keras.utils.clear_session()  # so that layers are called dense, dense_1 whatever was built before
     model = keras_model.build(640, (8, 4, 8))
     with tempfile.TemporaryDirectory() as folder:
         paths = {suffix: Path(folder, f"model{suffix}") for suffix in (".keras", ".h5")}

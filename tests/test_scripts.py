@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ from asd.config import load_config
 from asd.embedded import boards, codegen, host
 from asd.tflite import reader
 from asd.tflite.convert import MCU, VARIANTS
+from tests import fuzz
 
 NO_BOARDS = ("--boards", "none")
 
@@ -462,6 +464,20 @@ def test_a_damaged_frozen_model_is_named(data, capsys, content):
     (data / "model/model_ToyTest.json").unlink()
     assert_refused(capsys, r"model_ToyTest\.npz: not a readable model", "01_test.py", "-d", "-c",
                    config)  # fmt: skip
+
+
+def test_a_frozen_model_that_is_a_bomb_is_named(data, capsys):
+    config = write_config(data, detector=FROZEN)
+    assert call("00_train.py", "-d", "-c", config) == 0
+    path = data / "model/model_ToyTest.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("embeddings.npy", bytes(1 << 30))
+        archive.writestr("domains.npy", bytes(1))
+    assert path.stat().st_size < 2_000_000
+    (data / "model/model_ToyTest.json").unlink()
+    with fuzz.bounded():
+        assert_refused(capsys, "npz: not a readable model .more than 1,073,741,824 bytes",
+                       "01_test.py", "-d", "-c", config)  # fmt: skip
 
 
 def test_per_tensor_and_reference_fold(story, tmp_path, capsys):

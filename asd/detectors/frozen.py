@@ -7,6 +7,7 @@ The embedding of a clip is the mean over time of its mel frames, without logarit
 from __future__ import annotations
 
 import functools
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,9 @@ from common import Feature, UserError
 def mean_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     """The mean over time of the mel frames of samples, (1, n_mels) float32."""
     return common.mel_spectrum(samples, feature).mean(axis=0, keepdims=True)
+
+
+MOST_BYTES = 1 << 30  # of the embeddings of training clips
 
 
 class Frozen:
@@ -70,6 +74,9 @@ class Frozen:
         """
         path.open("rb").close()  # what forbids that is no damage
         try:
+            with zipfile.ZipFile(path) as archive:  # which reads no more than a member declares
+                if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                    raise ValueError(f"more than {MOST_BYTES:,} bytes")
             with np.load(path, allow_pickle=False) as arrays:
                 embeddings, domains = arrays["embeddings"], arrays["domains"].tolist()
             if embeddings.shape != (len(domains), self.rows.width) or embeddings.dtype != "f4":
