@@ -31,7 +31,7 @@ def whole() -> dict[str, bytes]:
     import keras
 
     keras_model.start_tensorflow(0)
-    keras.utils.clear_session()  # so that layers are called dense, dense_1 whatever was built before
+    keras.utils.clear_session()  # names of layers count what was built before
     model = keras_model.build(640, (8, 4, 8))
     with tempfile.TemporaryDirectory() as folder:
         paths = {suffix: Path(folder, f"model{suffix}") for suffix in (".keras", ".h5")}

@@ -13,12 +13,15 @@ from networks import int_dense, random_network
 from networks import tflite as network_file
 
 import common
-from asd.embedded import boards, codegen, host, packing
+from asd.embedded import boards, codegen, packing
+from asd.embedded import host as this_machine
 from asd.tflite import convert, fold, litert, reader
 from asd.tflite.convert import MCU
 from common import UserError
 
-needs_cc = pytest.mark.skipif(host.compiler() is None, reason="no C compiler: apt install gcc")
+needs_cc = pytest.mark.skipif(
+    this_machine.compiler() is None, reason="no C compiler: apt install gcc"
+)
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
 # Every path that this machine can take: vectors and a float unit, integers only, Armv7-M's packing.
 HOST_PATHS = {
@@ -32,8 +35,8 @@ HOST_PATHS = {
 def host(content, folder, rounding="single", flags=()):
     """The generated C as a function of int8 arrays."""
     codegen.write(content, folder, rounding)
-    library = host.build(folder, folder, [*WARNINGS, *flags])
-    return host.runner(library, reader.read(content).outputs)
+    library = this_machine.build(folder, folder, [*WARNINGS, *flags])
+    return this_machine.runner(library, reader.read(content).outputs)
 
 
 def inputs_of(content, n, seed=0):
@@ -164,7 +167,7 @@ def test_quantise_and_score(tmp_path):
         [int_dense(np.eye(9, dtype=np.int8) * 100, None, [0.01], False, (0.25, 17), (0.5, -3))]
     )
     codegen.write(content, tmp_path)
-    library = ctypes.CDLL(str(host.build(tmp_path, tmp_path, WARNINGS)))
+    library = ctypes.CDLL(str(this_machine.build(tmp_path, tmp_path, WARNINGS)))
     library.model_score.restype = ctypes.c_float
     rng = np.random.default_rng(0)
     for values in (*rng.normal(0, 20, (50, 9)), np.full(9, 1e30), np.full(9, -np.inf)):
@@ -277,7 +280,7 @@ def test_the_range_proofs_fall_back(tmp_path):
     low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, (1.0, 0), (1.0, 0))
     (layer,) = reader.read(network_file([low])).layers
     assert packing.pack_dsp(layer) is None
-    if host.compiler():
+    if this_machine.compiler():
         weights = np.full((3, 4), 5, np.int8)
         after = int_dense(weights, None, [1e-2], True, (10.0, 0), (1.0, 0))
         content = network_file([wide, after])
@@ -431,7 +434,7 @@ def test_the_command_line(tmp_path):
     assert {"fan.c", "fan.h", "fan_weights.h", "kernels.h"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
-    if host.compiler():
+    if this_machine.compiler():
         subprocess.run(["cc", *WARNINGS, "-c", "fan.c", "-o", "fan.o"], cwd=tmp_path / "out",
                        check=True)  # fmt: skip
     (tmp_path / "m.tflite").write_bytes(b"junk")
