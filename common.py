@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 __version__ = "0.1.0"
 
@@ -80,10 +82,13 @@ class Level(NamedTuple):
     still: float  # stretches of hop_length samples that are all alike: digital silence
 
 
-def read_clip(source: Path | bytes | BinaryIO, feature: Feature) -> tuple[np.ndarray, Level]:
+def read_clip(
+    source: Path | bytes | BinaryIO, feature: Feature, memory: np.ndarray | None = None
+) -> tuple[np.ndarray, Level]:
     """The samples that the kept frames of a clip need; zeros stand where they leave the clip.
 
-    Read from the clip's start to its end, as some formats must be.
+    Read from the clip's start to its end, as some formats must be; into `memory`, float32, where
+    that is long enough.
 
     Returns
     -------
@@ -98,10 +103,13 @@ def read_clip(source: Path | bytes | BinaryIO, feature: Feature) -> tuple[np.nda
 
     hop, at, looks = feature.hop_length, 0, [(0.0, 0, 0)]
     try:
-        with soundfile.SoundFile(source) as file:
+        with source if hasattr(source, "frames") else soundfile.SoundFile(source) as file:
             first, end = feature.kept_frames(file.frames)
             start = first * hop - feature.n_fft // 2
-            samples = np.zeros((end - first - 1) * hop + feature.n_fft, np.float32)
+            count = (end - first - 1) * hop + feature.n_fft
+            fits = memory is not None and len(memory) >= count
+            samples = memory[:count] if fits else np.empty(count, np.float32)
+            samples[: max(-start, 0)] = samples[max(file.frames - start, 0) :] = 0
             # The usual clips' integers: libsndfile takes five times as long to make them floats.
             kind, unit = ("int16", 2**-15) if file.subtype == "PCM_16" else ("float32", 1.0)
             while at < file.frames:
@@ -126,16 +134,15 @@ def read_clip(source: Path | bytes | BinaryIO, feature: Feature) -> tuple[np.nda
 
 
 def _look(samples: np.ndarray, hop: int, unit: float) -> tuple[float, int, int]:
-    """Largest absolute value, samples at full scale, and stretches of a hop that are all alike."""
-    whole = len(samples) // hop * hop
-    stretches = samples[:whole].reshape(-1, hop)
-    low, high = stretches.min(axis=1), stretches.max(axis=1)
-    ends = np.concatenate([low, high, samples[whole:]])
-    peak = unit * max(abs(float(ends.min())), abs(float(ends.max())))
+    """Largest absolute value, samples at full scale, and stretches of a hop that are alike."""
+    peak = unit * max(abs(float(samples.min())), abs(float(samples.max())))
     clipped = 0
     if peak >= FULL_SCALE:
         clipped = np.count_nonzero(np.abs(samples.astype(np.float32)) >= FULL_SCALE / unit)
-    return peak, clipped, np.count_nonzero(low == high)
+    stretches = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    some = stretches[:, [0, hop // 4, hop // 2, hop - 1]]  # few need a second look
+    alike = stretches[(some == some[:, :1]).all(axis=1)]
+    return peak, clipped, np.count_nonzero((alike == alike[:, :1]).all(axis=1))
 
 
 # Log-mel frames.
@@ -254,13 +261,9 @@ def mel_spectrum(samples: np.ndarray, feature: Feature) -> np.ndarray:
 def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     """Log-mel frames of samples; see `mel_spectrum`.
 
-    20 / power * log10(mel + eps), eps = 2.220446e-16; no reference level, no floor, no
-    normalisation: the features of MLPerf Tiny and the DCASE 2020 Task 2 baseline. Digital
-    silence is -156.5 dB.
-
-    Returns
-    -------
-    (n_frames, n_mels) float32, dB
+    (n_frames, n_mels) float32, dB: 20 / power * log10(mel + eps), eps = 2.220446e-16; no reference
+    level, no floor, no normalisation: the features of MLPerf Tiny and the DCASE 2020 Task 2
+    baseline. Digital silence is -156.5 dB.
     """
     mel = mel_spectrum(samples, feature)
     mel += np.float32(np.finfo(np.float64).eps)
@@ -295,15 +298,9 @@ def clip_frames(
 
 
 def vectors(frames: np.ndarray, n: int) -> np.ndarray:
-    """All windows of n consecutive frames of one clip, as a view.
+    """All windows of n consecutive frames of one clip, (n_frames - n + 1, n * n_mels) float32.
 
-    Parameters
-    ----------
-    frames : (n_frames, n_mels) float32, C-contiguous
-
-    Returns
-    -------
-    (n_frames - n + 1, n * n_mels) float32 view, read-only
+    A read-only view of the frames, (n_frames, n_mels) float32, C-contiguous.
     """
     n_mels = frames.shape[1]
     flat = np.lib.stride_tricks.sliding_window_view(frames.reshape(-1), n * n_mels)
@@ -320,28 +317,32 @@ def reconstruction_error(inputs: np.ndarray, outputs: np.ndarray) -> float:
     return float(np.square(inputs - outputs).mean(axis=1, dtype=np.float64).mean())
 
 
-def anomaly_scores(predict: Predict, clips: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Mean squared reconstruction error of each clip.
+def anomaly_scores(
+    predict: Predict, clips: Sequence[np.ndarray], n: int, workers: int = 1
+) -> np.ndarray:
+    """Mean squared reconstruction error of each clip, (n_clips,) float64, dB^2.
 
-    A clip goes through the model alone: the rounding of a matrix product depends on a row's place
-    in it, and clips of equal frames shall have equal scores.
+    Each goes through the model alone, as a product's rounding depends on a row's place in it:
+    clips of equal frames have equal scores.
 
     Parameters
     ----------
     predict : the model, (n_windows, n * n_mels) float32 -> the same shape
     clips : for each clip its frames, (n_frames, n_mels) float32
     n : frames per window
-
-    Returns
-    -------
-    (n_clips,) float64, dB^2
+    workers : threads that may call the model at once
 
     Raises
     ------
-    UserError : the model gives a value that is not a number.
+    UserError : a value that the model gives is not a number.
     """
-    windows = (np.ascontiguousarray(vectors(frames, n)) for frames in clips)
-    scores = np.array([reconstruction_error(inputs, predict(inputs)) for inputs in windows])
+
+    def score(i: int) -> float:
+        inputs = np.ascontiguousarray(vectors(clips[i], n))
+        return reconstruction_error(inputs, predict(inputs))
+
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        scores = np.array(list(pool.map(score, range(len(clips)))))
     if not np.isfinite(scores).all():
         raise UserError("the model's output is not a number for some clip; train it anew")
     return scores

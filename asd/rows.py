@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,9 @@ from asd import wav
 from common import Feature, Level, UnusableClip
 
 REMARKABLE = 0.1  # share of a clip's length that is clipped or silent
+
+
+_of_thread = threading.local()
 
 
 class Extracted(NamedTuple):
@@ -34,7 +38,7 @@ class Rows:
     settings : plain values that the rows depend on
     width : values of a row
     feature : which samples of a clip are needed
-    of_samples : function of them, of full scale 1: (n_rows, width) float32
+    of_samples : function of them, of full scale 1: (n_rows, width) float32 in new memory
     """
 
     title: str
@@ -52,7 +56,9 @@ class Rows:
         OSError : it cannot be read.
         """
         source, identity = wav.opened(path)
-        samples, level = common.read_clip(source, self.feature)
+        memory = getattr(_of_thread, "samples", None)  # kept: new pages cost a sixth of the time
+        samples, level = common.read_clip(source, self.feature, memory)
+        _of_thread.samples = samples if samples.base is None else memory
         with np.errstate(over="ignore", invalid="ignore"):
             rows = self.of_samples(samples)
         if not np.isfinite(rows).all():

@@ -12,14 +12,18 @@ import io
 import os
 import stat
 import struct
+import threading
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
 
 from common import UnusableClip
 
 READ_BYTES = 1 << 20  # block of a file whose checksum is taken
-IN_MEMORY_BYTES = 1 << 28  # a longer file is read by libsndfile itself
+HEADER_BYTES = 1 << 12  # what is searched for the samples of a usual clip
+IN_MEMORY_BYTES = 1 << 23  # a longer file is read by libsndfile itself
 # Sizes from here on, 2 GB less 64 kB, mean that the end was not known: SoX writes 0x7ffff000 into
 # a pipe, others 0x80000000, ffmpeg all ones.
 STREAM_BYTES = 0x7FFF0000
@@ -42,14 +46,15 @@ class Layout(NamedTuple):
         return self.promised > self.held
 
 
-def layout(file: BinaryIO) -> Layout | None:
+def layout(file: BinaryIO, size: int | None = None) -> Layout | None:
     """Where the samples of a wav file are; None where it is none, or has none.
 
     Parameters
     ----------
     file : open at any place
+    size : bytes of the file, where only its beginning is given
     """
-    size = file.seek(0, os.SEEK_END)
+    size = size or file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
     order = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">"}.get(head[:4])
@@ -121,18 +126,67 @@ def source(path: Path) -> bytes | BinaryIO:
         return io.BytesIO(_mended(file.read(), where))
 
 
-def opened(path: Path) -> tuple[bytes | BinaryIO, str]:
-    """What libsndfile reads, and the identity of the file's bytes: their number and CRC-32."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= IN_MEMORY_BYTES:
-            content = file.read()
-            where = layout(io.BytesIO(content))
-            shown = _mended(content, where) if where and where.misleading else content
-            return io.BytesIO(shown), f"{len(content)}-{zlib.crc32(content):08x}"
+class Pcm16:
+    """The usual clips, as `soundfile.SoundFile` reads others: 16 bits need no decoding."""
+
+    subtype = "PCM_16"
+
+    def __init__(self, samples: np.ndarray) -> None:
+        self._samples, self._at = samples, 0  # (n, n_channels) int16
+        self.frames = len(samples)
+
+    def read(self, n: int, *_: Any, **__: Any) -> np.ndarray:
+        """The next n samples, or those that are left."""
+        self._at += n
+        return self._samples[self._at - n : self._at]
+
+    def __enter__(self) -> Pcm16:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+
+def opened(path: Path) -> tuple[bytes | BinaryIO | Pcm16, str]:
+    """What `common.read_clip` reads, and what stands for the file's bytes: number and CRC-32.
+
+    The first is good until the next call in this thread, which uses its memory again.
+    """
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= IN_MEMORY_BYTES:
+            content = _memory(size)[: file.readinto(_memory(size))]
+            identity = f"{len(content)}-{zlib.crc32(content):08x}"
+            where = layout(io.BytesIO(bytes(content[:HEADER_BYTES])), len(content))
+            if where and (n_channels := _plain_channels(where)):
+                held = content[where.start : where.start + where.held]
+                whole = len(held) // (2 * n_channels) * 2 * n_channels
+                samples = np.frombuffer(held[:whole], "<i2").reshape(-1, n_channels)
+                return Pcm16(samples), identity
+            return source(path), identity
         size = checksum = 0
         while block := file.read(READ_BYTES):
             size, checksum = size + len(block), zlib.crc32(block, checksum)
     return source(path), f"{size}-{checksum:08x}"
+
+
+_of_thread = threading.local()
+
+
+def _memory(size: int) -> memoryview:
+    """A thread's memory for a file, kept: new pages cost more than reading into them."""
+    kept = getattr(_of_thread, "memory", None)
+    if kept is None or len(kept) < size:
+        kept = _of_thread.memory = bytearray(max(size, READ_BYTES))
+    return memoryview(kept)[:size]
+
+
+def _plain_channels(where: Layout) -> int:
+    """The number of channels of a recording of 16 bit integers, little endian; 0 of others."""
+    if where.order != "<" or where.header[:4] != b"fmt " or len(where.header) < 24:
+        return 0
+    kind, n_channels, _, _, align, bits = struct.unpack("<HHIIHH", where.header[8:24])
+    return n_channels if (kind, bits, align) == (1, 16, 2 * n_channels) else 0
 
 
 def _mended(content: bytes, where: Layout) -> bytes:

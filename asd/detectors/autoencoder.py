@@ -7,6 +7,7 @@ reconstruction error.
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,7 +124,10 @@ class AutoEncoder:
 
     def score(self, test: Store) -> Scores:
         """Mean squared reconstruction errors, dB^2."""
-        values = common.anomaly_scores(self.predictor(), test, self._cfg.feature.frames)
+        # NumPy's products may run side by side; Keras uses the cores itself.
+        workers = (self._cfg.workers or os.cpu_count()) if self._chain else 1
+        n = self._cfg.feature.frames
+        values = common.anomaly_scores(self.predictor(), test, n, workers)
         return Scores(test.clips, values)
 
     def chain(self) -> list[Dense]:
