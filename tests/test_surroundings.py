@@ -149,7 +149,7 @@ def test_a_training_goes_on_while_another_run_replaces_its_store(data, tmp_path)
     second = run_script("00_train.py", "-d", "-c", config_b)
     assert second.returncode == 0, second.stderr
     assert not before.exists(), "the second run has not replaced the first one's store"
-    out, _ = first.communicate(timeout=300)
+    out, _ = first.communicate(timeout=900)
     assert first.returncode == 0, out
     history = "model/history_ToyTest.csv"
     assert (data / history).read_bytes() == (alone / history).read_bytes()
@@ -160,7 +160,7 @@ def test_two_trainings_of_one_model_at_once(data, story):
     path = write_config(data, fit={"epochs": 12})
     both = [start(ROOT / "00_train.py", "-d", "-c", path) for _ in range(2)]
     for process in both:
-        out, _ = process.communicate(timeout=300)
+        out, _ = process.communicate(timeout=900)
         assert process.returncode == 0, out
     history = "model/history_ToyTest.csv"
     assert (data / history).read_bytes() == (story / history).read_bytes()
@@ -171,10 +171,17 @@ def test_two_trainings_of_one_model_at_once(data, story):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_nothing_half_written(data, number):
     path = write_config(data, fit={"epochs": 100_000})
-    process = start(ROOT / "00_train.py", "-d", "-c", path)
-    wait_for("*.json", data / "features", process)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=120)
+
+    def as_in_a_terminal():  # with nohup the signal is inherited as ignored
+        signal.signal(number, signal.SIG_DFL)
+
+    process = start(ROOT / "00_train.py", "-d", "-c", path, preexec_fn=as_in_a_terminal)
+    try:
+        wait_for("*.json", data / "features", process)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number, out
     assert "interrupted; what was finished is kept" in out
     assert not list(data.rglob(".asd-*"))
