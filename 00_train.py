@@ -30,7 +30,7 @@ def train(cfg, paths, clips, machine_type):
 
     path = paths.model(machine_type, detector.suffixes[0])
     how = ""
-    with files.whole_file(path, durable=True) as temporary:
+    with files.alone(paths.models), files.whole_file(path, durable=True) as temporary:
         detector.save(temporary)
         record = provenance.of_training(detector, cfg, clips, temporary, fitted, seconds)
         if history := fitted.history:

@@ -2,9 +2,9 @@
 
     python 01_test.py -d
 
-Reads <data>/<type>/test/*.wav and model_<type>.keras (or a published .h5, .hdf5, or what the
-detector's kind has). Writes anomaly_score_<type>_id_XX.csv, result.csv, metrics.csv and pictures
-into the result folder.
+Reads <data>/<type>/test/*.wav and model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite, or
+what the detector's kind has). Writes anomaly_score_<type>_id_XX.csv, result.csv, metrics.csv and
+pictures into the result folder.
 """
 
 import signal
@@ -37,10 +37,11 @@ def main(argv=None):
     for path, clip_set in zip(models, clip_sets, strict=True):
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
         print(f"{clip_set.machine_type}: {clips}")
+        sha256 = files.file_hash(path)  # before: another run may put another model there
         detector.load(path)
         scored.append(detector.score(clips))
         scores.write(paths, scored[-1])
-        scores.write_source(paths, path, clip_set.machine_type, clips)
+        scores.write_source(paths, path.name, sha256, clip_set.machine_type, clips)
     if args.mode == "eval":
         n_clips = sum(len(one.clips) for one in scored)
         print(f"{paths.results}: scores of {n_clips} clips without labels")

@@ -16,33 +16,37 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 from asd import cli, config, files, provenance, store
-from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.dcase2020 import any_wav, find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, codegen
 from asd.paths import Paths, record_of
 from asd.tflite import fold
-from asd.tflite.convert import MCU, VARIANTS, conversions, spread_windows
+from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
 
 
-def calibration_windows(cfg, clips):
+def calibration_windows(cfg, clips, chosen):
     """Windows spread over the clips that calibrate, (n, vector_size) float32, dB."""
     n, count = cfg.feature.frames, cfg.convert.calibration_windows
-    windows = clips.windows_of(provenance.calibrating(cfg.convert, clips), n)
+    windows = clips.windows_of(chosen, n)
     return clips.gather(windows[spread_windows(len(windows), count, cfg.seed)], n)
 
 
-def convert(cfg, paths, chain, model, clips, machine_type):
+def convert(cfg, paths, chain, source, clips, machine_type):
     """Write the variants of one model, and the C of the last; without clips, the uncalibrated."""
     prepared = fold.prepare(chain, cfg.convert)
-    windows = calibration_windows(cfg, clips) if clips else None
+    windows = calibration = None
+    if clips:
+        chosen = calibration_clips(cfg.convert, [clip.path.name for clip in clips.clips])
+        windows = calibration_windows(cfg, clips, chosen)
+        calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
     per_channel = cfg.convert.dense_weights == "per_channel"
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
     how = per_channel, cfg.convert.bias_correction, variants
     contents = dict(conversions(prepared, windows, *how))
     for variant, content in contents.items():
         path = paths.tflite(machine_type, variant.suffix)
-        made = provenance.of_conversion(cfg, clips, model, variant, content)
+        made = provenance.of_conversion(cfg, source, variant, content, calibration)
         with files.whole_file(path, durable=True) as temporary:
             temporary.write_bytes(content)
             files.write_json(record_of(path), made, durable=True)
@@ -52,6 +56,7 @@ def convert(cfg, paths, chain, model, clips, machine_type):
         codegen.write(contents[MCU], folder)
         print(f"{folder}/: C99 source of the last one")
     else:
+        provenance.remove_stale(paths, machine_type, source)
         print(f"{machine_type}: no int8 files, their activations are calibrated on training clips; "
               f"put some into {paths.clips(machine_type, 'train')} and run again")  # fmt: skip
 
@@ -66,19 +71,20 @@ def main(argv=None):
         provenance.check_model(detector, path)
     chains = {}
     for machine_type, path in zip(machine_types, models, strict=True):
+        source = {"model": path.name, "sha256": files.file_hash(path)}  # of what is loaded
         detector.load(path)
         if chain := detector.chain():
-            chains[machine_type] = chain, path
+            chains[machine_type] = chain, source
         else:
             print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
-    with_clips = [name for name in chains if paths.clips(name, "train").is_dir()]
+    with_clips = [name for name in chains if any_wav(paths.clips(name, "train"))]
     clip_sets = survey(paths, with_clips, "train", args.skip_bad_clips)
     files.check_writable(paths.models)
 
     how = detector.rows, args.skip_bad_clips, args.verify
     stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
-    for machine_type, (chain, path) in chains.items():
-        convert(cfg, paths, chain, path, stores.get(machine_type), machine_type)
+    for machine_type, (chain, source) in chains.items():
+        convert(cfg, paths, chain, source, stores.get(machine_type), machine_type)
 
 
 if __name__ == "__main__":

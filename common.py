@@ -142,7 +142,8 @@ def _look(samples: np.ndarray, hop: int, unit: float) -> tuple[float, int, int]:
     stretches = samples[: len(samples) // hop * hop].reshape(-1, hop)
     some = stretches[:, [0, hop // 4, hop // 2, hop - 1]]  # few need a second look
     alike = stretches[(some == some[:, :1]).all(axis=1)]
-    return peak, clipped, np.count_nonzero((alike == alike[:, :1]).all(axis=1))
+    still = np.count_nonzero((alike == alike[:, :1]).all(axis=1)) if hop > 1 else 0
+    return peak, clipped, still
 
 
 # Log-mel frames.

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import keras
 
 SUFFIXES = (".keras", ".h5", ".hdf5")  # ours, then those of published models
+OTHERS_SETTINGS = ("TF_USE_LEGACY_KERAS", "KERAS_NNX_ENABLED", "KERAS_MAX_EPOCHS",
+                   "KERAS_MAX_STEPS_PER_EPOCH")  # fmt: skip
 
 
 def start_tensorflow(seed: int) -> None:
@@ -25,16 +27,13 @@ def start_tensorflow(seed: int) -> None:
     for other programs.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    os.environ |= {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": os.devnull}
+    for name in OTHERS_SETTINGS:
+        os.environ.pop(name, None)
     with quiet_stderr():
         import keras
         import tensorflow as tf
 
-        keras.config.set_floatx("float32")
-        keras.config.set_epsilon(1e-7)
-        keras.config.set_image_data_format("channels_last")
-        keras.config.set_dtype_policy("float32")
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
 

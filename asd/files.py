@@ -1,9 +1,10 @@
-"""Files that appear under their names only when whole; CSV, JSON; every file name of a run."""
+"""Files that appear under their names only when whole; CSV and JSON."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import fcntl
 import functools
 import hashlib
@@ -92,8 +93,37 @@ def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot do that to a folder
+            raise
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other run publishes files in a folder that belong together."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a file.
+
+    Raises
+    ------
+    UserError : it has more than `most`.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{path}: more than {most:,} bytes, which is no model for here")
+    return content
 
 
 def check_writable(folder: Path) -> None:

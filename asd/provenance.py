@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from asd import files
-from asd.config import Config, Conversion
+from asd.config import Config
 from asd.detectors.detector import Detector, Fitted
 from asd.paths import Paths, record_of
 from asd.store import Store
 from asd.tflite import reader
-from asd.tflite.convert import Variant
+from asd.tflite.convert import VARIANTS, Variant
 from asd.versions import versions
 from common import UserError
 
@@ -155,36 +155,24 @@ def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def calibrating(conversion: Conversion, store: Store) -> list[int]:
-    """The numbers of the clips that calibrate: all, or those of `calibration_list`.
-
-    Raises
-    ------
-    UserError : there is no such list, or none of its clips is there.
-    """
-    if conversion.calibration_list is None:
-        return list(range(len(store)))
-    path = Path(conversion.calibration_list)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no such list of clips (convert.calibration_list)") from error
-    names = {line.strip().rpartition("/")[2] for line in lines}
-    chosen = [i for i, clip in enumerate(store.clips) if clip.path.name in names]
-    if not chosen:
-        raise UserError(f"{path}: none of its clips is among the {len(store)} training clips")
-    return chosen
-
-
 def of_conversion(
-    cfg: Config, store: Store | None, model: Path, variant: Variant, content: bytes
+    cfg: Config,
+    source: dict[str, str],
+    variant: Variant,
+    content: bytes,
+    calibration: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The record of a TFLite file: `model_<type><suffix>.tflite.json`."""
-    calibration = store and _calibration(cfg, store)
+    """The record of a TFLite file: `model_<type><suffix>.tflite.json`.
+
+    Parameters
+    ----------
+    source : name and SHA-256 of the model that was converted
+    calibration : of `of_calibration`; None without calibration clips
+    """
     return {
         "variant": variant.suffix,
         "title": variant.title,
-        "source": {"model": model.name, "sha256": files.file_hash(model)},
+        "source": source,
         "sha256": hashlib.sha256(content).hexdigest(),
         **reader.describe(content),
         "conversion": msgspec.to_builtins(cfg.convert),
@@ -193,15 +181,30 @@ def of_conversion(
     }
 
 
-def _calibration(cfg: Config, store: Store) -> dict[str, Any]:
-    clips = calibrating(cfg.convert, store)
-    windows = int(store.n_windows(cfg.feature.frames)[clips].sum())
+def of_calibration(
+    cfg: Config, store: Store, chosen: Sequence[int], n_windows: int
+) -> dict[str, Any]:
+    """What int8 activations were calibrated on: windows, clips and what stands for them."""
+    clips = [[store.clips[i].path.name, store.identities[i]] for i in chosen]
     return {
-        "windows": min(windows, cfg.convert.calibration_windows),
+        "windows": n_windows,
         "clips": len(clips),
-        "fingerprint": store.fingerprint,
+        "list": cfg.convert.calibration_list,
+        "fingerprint": files.fingerprint(clips),
         "seed": cfg.seed,
     }
+
+
+def remove_stale(paths: Paths, machine_type: str, source: dict[str, str]) -> None:
+    """Remove calibrated files of another model, which cannot be made anew without clips."""
+    for variant in VARIANTS:
+        path = paths.tflite(machine_type, variant.suffix)
+        record = record_of(path)
+        if variant.calibrated and path.exists() and record.exists():
+            (sha256,) = files.read_keys(record, "source.sha256")
+            if sha256 != source["sha256"]:
+                path.unlink()
+                print(f"{path}: removed, it was made from another model")
 
 
 def check_conversion(path: Path, model: Path) -> dict[str, Any]:

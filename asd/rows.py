@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 import common
@@ -64,6 +66,14 @@ class Rows:
         if not np.isfinite(rows).all():
             raise UnusableClip("too loud for feature.power; choose a smaller one")
         return Extracted(rows, identity, _remark(level))
+
+
+def log_mel(feature: Feature) -> Rows:
+    """Log-mel frames, whatever the frames of a window."""
+    settings = msgspec.to_builtins(feature)
+    del settings["frames"]
+    of_samples = functools.partial(common.log_mel, feature=feature)
+    return Rows("log-mel frames", settings, feature.n_mels, feature, of_samples)
 
 
 def _remark(level: Level) -> str | None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import os
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,6 +51,9 @@ class Store:
     file: BinaryIO
     offsets: np.ndarray
     identities: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.file.close)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -129,7 +134,7 @@ class Store:
             return text
         first, end = feature.central_frames
         used = (end - first) * feature.hop_length * n_clips / sum(lengths)
-        return (f"{text}; {min(used, 1):.0%} of the clips is used, frames {first} to {end} "
+        return (f"{text}; {min(used, 1):.0%} of the clips' length is used, frames {first} to {end} "
                 "(feature.central_frames)")  # fmt: skip
 
 
@@ -249,7 +254,7 @@ def _compute(path: Path, clip_set: ClipSet, rows: Rows, n_workers: int) -> tuple
         index.modified_ns = temporary.stat().st_mtime_ns
         opened = temporary.open("rb", buffering=0)  # now: later it may be another run's
     index.write(path)
-    for old in path.parent.glob(f"{path.stem.rpartition('_')[0]}_*"):
+    for old in path.parent.glob(f"{glob.escape(path.stem.rpartition('_')[0])}_*"):
         if old.stem != path.stem:
             old.unlink(missing_ok=True)
     return opened, index
@@ -261,7 +266,7 @@ def _extract(clip_set: ClipSet, rows: Rows, n_workers: int) -> Iterator[Extracte
     def of(clip: Clip) -> Extracted | str:
         try:
             return rows.of(clip.path)
-        except (UnusableClip, OSError) as error:
+        except UnusableClip as error:  # an OSError may pass, and ends the run
             return f"{error}; replace it"
 
     title = f"{rows.title}, {clip_set.machine_type} {clip_set.split}"

@@ -122,6 +122,8 @@ def source(path: Path) -> bytes | BinaryIO:
         where = layout(file)
         if where is None or not where.misleading:
             return os.fsencode(path)
+        if where.held > STREAM_BYTES:  # more than the header that it needs can tell
+            raise UnusableClip("a stream of 2 GB or more without its length; write it anew")
         file.seek(0)
         return io.BytesIO(_mended(file.read(), where))
 
@@ -155,10 +157,11 @@ def opened(path: Path) -> tuple[bytes | BinaryIO | Pcm16, str]:
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if size <= IN_MEMORY_BYTES:
-            content = _memory(size)[: file.readinto(_memory(size))]
+            content = _read(file, size)
             identity = f"{len(content)}-{zlib.crc32(content):08x}"
             where = layout(io.BytesIO(bytes(content[:HEADER_BYTES])), len(content))
-            if where and (n_channels := _plain_channels(where)):
+            n_channels = _plain_channels(where) if where and not where.misleading else 0
+            if n_channels:
                 held = content[where.start : where.start + where.held]
                 whole = len(held) // (2 * n_channels) * 2 * n_channels
                 samples = np.frombuffer(held[:whole], "<i2").reshape(-1, n_channels)
@@ -171,6 +174,16 @@ def opened(path: Path) -> tuple[bytes | BinaryIO | Pcm16, str]:
 
 
 _of_thread = threading.local()
+
+
+def _read(file: BinaryIO, size: int) -> memoryview:
+    """A whole file, in memory of this thread."""
+    memory, done = _memory(size), 0
+    while more := file.readinto(memory[done:]):  # over a network it may come in parts
+        done += more
+    if done != size:
+        raise UnusableClip("changed while it was read; run again")
+    return memory
 
 
 def _memory(size: int) -> memoryview:

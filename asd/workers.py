@@ -15,6 +15,13 @@ MOST_WAITING = 256  # items whose results may wait in memory for whoever takes t
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
+def number(workers: int) -> int:
+    """Threads to use: as many as are asked for, or with 0 one for each core that this run has."""
+    import joblib
+
+    return joblib.effective_n_jobs(workers or -1)
+
+
 def in_order(
     function: Callable[[Item], Result], items: Sequence[Item], title: str, workers: int = 0
 ) -> Iterator[Result]:
@@ -28,7 +35,7 @@ def in_order(
     import joblib
     from tqdm import tqdm
 
-    n_workers = joblib.effective_n_jobs(workers or -1)
+    n_workers = number(workers)
     free = threading.Semaphore(n_workers)
 
     def one(item: Item) -> Result:

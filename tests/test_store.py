@@ -9,7 +9,7 @@ import soundfile
 from conftest import SAMPLE_RATE, frames_of, write_clip, write_config
 
 import common
-from asd import config, files, store
+from asd import config, files, store, wav
 from asd.rows import Extracted
 from common import UserError
 
@@ -178,9 +178,26 @@ def test_silent_and_clipped_clips_are_named_at_every_run(data, capsys, subtype):
         ]
 
 
+def test_a_fault_of_the_disk_ends_the_run_and_is_not_remembered_as_the_clips(data, monkeypatch):
+    opened = wav.opened
+
+    def failing(path):
+        if path.name == "normal_id_01_00000003.wav":
+            raise OSError(5, "Input/output error", str(path))
+        return opened(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wav, "opened", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            load(data, skip_bad_clips=True)
+    assert len(load(data)) == 12
+
+
 def test_how_much_of_the_clips_is_used_is_said(data):
     text = str(load(data))
-    assert text.endswith("; 85% of the clips is used, frames 4 to 44 (feature.central_frames)")
+    assert text.endswith(
+        "; 85% of the clips' length is used, frames 4 to 44 (feature.central_frames)"
+    )
     assert "used" not in str(load(data, feature={"central_frames": None}))
 
 

@@ -16,6 +16,8 @@ from conftest import ROOT, SCRIPTS, call, make_data, run_script, write_clip, wri
 
 import keras_model
 from asd import config, files, training
+from asd.detectors.autoencoder import AutoEncoder
+from asd.paths import Paths
 from asd.tflite import litert, reader
 from asd.tflite.convert import VARIANTS
 from common import UserError
@@ -68,7 +70,7 @@ def test_equal_embeddings_have_equal_scores(data):
 def test_what_share_of_the_clips_is_used_is_said(data, capsys):
     for name in SCRIPTS[:2]:
         assert call(name, "-d", "-c", data / "test.yaml") == 0
-        assert "85% of the clips is used, frames 4 to 44" in capsys.readouterr().out
+        assert "85% of the clips' length is used, frames 4 to 44" in capsys.readouterr().out
 
 
 def test_empty_mel_bands_are_one_line(data, capsys):
@@ -90,7 +92,7 @@ def odd_home(tmp_path):
     home = tmp_path / "home"
     (home / ".keras").mkdir(parents=True)
     (home / ".keras/keras.json").write_text(
-        '{"backend": "jax", "floatx": "float16", "epsilon": 0.5, '
+        '{"backend": "jax", "floatx": "float12", "epsilon": "x", "nnx_enabled": true, '
         '"image_data_format": "channels_first"}'
     )
     (home / ".config/matplotlib").mkdir(parents=True)
@@ -100,8 +102,14 @@ def odd_home(tmp_path):
 
 @pytest.mark.parametrize("backend", ["jax", "torch", "nonsense", None])
 def test_other_programs_settings_change_nothing(data, odd_home, tmp_path, backend):
-    environment = dict(os.environ, HOME=str(odd_home), MPLBACKEND="module://matplotlib_inline.x",
-                       TF_USE_LEGACY_KERAS="1")  # fmt: skip
+    environment = dict(
+        os.environ,
+        HOME=str(odd_home),
+        MPLBACKEND="module://matplotlib_inline.x",
+        TF_USE_LEGACY_KERAS="1",
+        KERAS_NNX_ENABLED="true",
+        KERAS_MAX_EPOCHS="x",
+    )
     environment.pop("XDG_CONFIG_HOME", None)
     environment.pop("KERAS_BACKEND", None)
     if backend:
@@ -354,6 +362,40 @@ def test_only_the_listed_clips_calibrate(story, tmp_path, capsys):
         assert call("02_convert.py", "-d", "-c", path) == 1
         assert expected in capsys.readouterr().err
         (folder / "list.txt").touch()
+
+
+def test_a_model_that_is_replaced_while_it_scores_is_noticed(story, tmp_path, monkeypatch):
+    """The scores are recorded as those of the model that was loaded."""
+    folder = tmp_path / "copy"
+    shutil.copytree(story, folder)
+    path = write_config(folder, fit={"epochs": 12})
+    model = folder / "model/model_ToyTest.keras"
+    kept = AutoEncoder.score
+
+    def replaced(self, test):
+        model.write_bytes(model.read_bytes() + b"another")
+        return kept(self, test)
+
+    monkeypatch.setattr(AutoEncoder, "score", replaced)
+    assert call("01_test.py", "-d", "-c", path) == 0
+    paths = Paths(config.load_config(path), "dev")
+    source = files.read_json(paths.scores_source("ToyTest"))
+    assert source["sha256"] == files.file_hash(story / "model/model_ToyTest.keras")
+
+
+def test_int8_files_of_another_model_go_where_they_cannot_be_made_anew(story, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(story, folder)
+    path = write_config(folder)
+    (folder / "model/model_ToyTest.keras").unlink()
+    keras_model.build(640, (4,)).save(folder / "model/model_ToyTest.h5")
+    for clip in (folder / "dev_data/ToyTest/train").iterdir():
+        clip.unlink()
+    for name in SCRIPTS[1:]:
+        assert call(name, "-d", "-c", path, "--boards", "none") == 0
+    out = capsys.readouterr().out
+    assert "model_ToyTest_quant_fullint.tflite: removed, it was made from another model" in out
+    assert "PARITY KEPT in all 4 comparisons" in out
 
 
 def quantised(*argv):

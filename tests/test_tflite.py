@@ -423,3 +423,32 @@ def test_prepare_equalises_only_per_tensor(model):
     assert same_weights(dense_weights="per_tensor", equalise=False)
     assert not same_weights(dense_weights="per_tensor")
     assert not same_weights(reference_fold=True)
+
+
+def test_lists_that_share_their_bytes_are_refused(tmp_path):
+    """A file of 3 kB whose 1,000 buffers are one array of 1 MB would take 1 GB."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    builder = flatbuffers.Builder(1 << 21)
+    data = builder.CreateNumpyVector(np.zeros(1 << 20, np.uint8))
+    schema.BufferStart(builder)
+    schema.BufferAddData(builder, data)
+    buffer = schema.BufferEnd(builder)
+    schema.ModelStartBuffersVector(builder, 1000)
+    for _ in range(1000):
+        builder.PrependUOffsetTRelative(buffer)
+    buffers = builder.EndVector()
+    schema.ModelStart(builder)
+    schema.ModelAddBuffers(builder, buffers)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    content = bytes(builder.Output())
+    with fuzz.bounded(), pytest.raises(UserError, match="lists more than it holds"):
+        reader.describe(content)
+
+
+def test_the_documented_way_from_python(tmp_path, model):
+    path = tmp_path / "ad01.h5"
+    model.save(path)
+    chain_of_file = keras_chain.read(str(path))
+    assert len(chain_of_file) == len(fold.fold_batch_norm(model))

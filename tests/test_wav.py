@@ -138,3 +138,16 @@ def test_a_header_that_promises_more_than_any_encoding_holds(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UnusableClip, match=r"promises|not a readable"):
         survey.examine(path, FEATURE)
+
+
+def test_a_file_that_is_read_in_parts_is_read_whole(tmp_path):
+    path = written(tmp_path, recording())
+
+    class Parts(io.BytesIO):
+        def readinto(self, memory):
+            return super().readinto(memory[:1000])
+
+    content = path.read_bytes()
+    assert bytes(wav._read(Parts(content), len(content))) == content
+    with pytest.raises(UnusableClip, match="changed while it was read"):
+        wav._read(Parts(content[:-1]), len(content))

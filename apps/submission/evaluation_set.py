@@ -23,8 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import common
-from asd import cli, config, csv_cells, files, wav
+from asd import cli, config, csv_cells, files, rows
 from asd.config import Config
 from asd.corpora import dcase2020, survey
 from common import Feature, UnusableClip, UserError
@@ -174,7 +173,7 @@ def write_set(folder: Path, clips: Path, entries: Sequence[Entry], feature: Feat
             )
     for one in tqdm(entries, "spectrograms", unit="clip", disable=None):
         try:
-            frames = common.clip_frames(wav.source(clips / one.wav), feature)
+            frames = rows.log_mel(feature).of(clips / one.wav).rows
         except UnusableClip as error:
             raise UserError(f"{clips / one.wav}: {error}; replace it") from error
         with files.whole_file(folder / one.file) as temporary:

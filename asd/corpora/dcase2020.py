@@ -84,6 +84,15 @@ def _why_not(folder: Path) -> str:
     return f"neither train nor test in it, so no machine type{meant}"
 
 
+def any_wav(folder: Path) -> bool:
+    """Whether a folder is there and holds a recording."""
+    return folder.is_dir() and any(_is_wav(path) for path in folder.iterdir())
+
+
+def _is_wav(path: Path) -> bool:
+    return path.suffix.lower() == ".wav" and path.name[0] != "."
+
+
 def find_clips(
     folder: Path, mode: str, machine_type: str, split: str
 ) -> tuple[list[Clip], list[BadClip]]:
@@ -108,7 +117,7 @@ def find_clips(
     expected, pattern = _NAMES[mode, split]
     clips, bad = [], []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() != ".wav" or path.name[0] == ".":
+        if not _is_wav(path):
             continue
         if match := re.fullmatch(pattern, path.name, re.IGNORECASE | re.ASCII):
             label = _LABELS[match["label"].lower()]

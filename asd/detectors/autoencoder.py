@@ -6,8 +6,6 @@ reconstruction error.
 
 from __future__ import annotations
 
-import functools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +13,15 @@ import msgspec
 
 import common
 import keras_model
-from asd import training
+from asd import files, rows, training, workers
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors.detector import Fitted
 from asd.features.windows import Windows
-from asd.rows import Rows
 from asd.sections import Section
 from asd.store import Store
 from asd.tflite import chain as float_chain
-from asd.tflite import keras_chain, keras_file, reader
+from asd.tflite import flatbuffer, keras_chain, keras_file, reader
 from asd.tflite.chain import Dense, NotAChain
 from common import Predict, UserError
 
@@ -63,9 +60,7 @@ class AutoEncoder:
         detector = {"kind": self.kind, **msgspec.to_builtins(settings)}
         feature = msgspec.to_builtins(cfg.feature)
         self.made_of = {"feature": feature, "detector": detector, "fit": fit, "seed": cfg.seed}
-        frames = {key: value for key, value in feature.items() if key != "frames"}
-        log_mel = functools.partial(common.log_mel, feature=cfg.feature)
-        self.rows = Rows("log-mel frames", frames, cfg.feature.n_mels, cfg.feature, log_mel)
+        self.rows = rows.log_mel(cfg.feature)
 
     def fit(self, train: Store) -> Fitted:
         """Train on the windows of all clips; the last clips validate."""
@@ -91,7 +86,8 @@ class AutoEncoder:
         self._path, self._model = path, None
         try:
             if path.suffix == ".tflite":
-                self._chain = reader.read_floats(path.read_bytes())
+                content = files.read_bounded(path, flatbuffer.MOST_BYTES)
+                self._chain = reader.read_floats(content)
             else:
                 self._chain = self._of_keras(path)
         except UserError as error:
@@ -125,9 +121,9 @@ class AutoEncoder:
     def score(self, test: Store) -> Scores:
         """Mean squared reconstruction errors, dB^2."""
         # NumPy's products may run side by side; Keras uses the cores itself.
-        workers = (self._cfg.workers or os.cpu_count()) if self._chain else 1
+        n_workers = workers.number(self._cfg.workers) if self._chain else 1
         n = self._cfg.feature.frames
-        values = common.anomaly_scores(self.predictor(), test, n, workers)
+        values = common.anomaly_scores(self.predictor(), test, n, n_workers)
         return Scores(test.clips, values)
 
     def chain(self) -> list[Dense]:

@@ -30,11 +30,11 @@ def write(paths: Paths, scores: Scores, variant: str | None = None) -> None:
         files.write_csv(path, zip(names, part.values, strict=True))
 
 
-def write_source(paths: Paths, model: Path, machine_type: str, store: Store) -> None:
-    """Which model and which clips the scores are of."""
+def write_source(paths: Paths, model: str, sha256: str, machine_type: str, store: Store) -> None:
+    """Which model, by name and hash of what was loaded, and which clips the scores are of."""
     source = {
-        "model": model.name,
-        "sha256": files.file_hash(model),
+        "model": model,
+        "sha256": sha256,
         "clips": {"count": len(store), "fingerprint": store.fingerprint},
         "versions": versions(),
     }

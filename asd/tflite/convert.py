@@ -20,12 +20,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from asd.config import Conversion
 from asd.tflite import int8
 from asd.tflite.chain import Dense
 from asd.tflite.fold import check_folded
+from common import UserError
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,38 @@ def spread_windows(n_windows: int, count: int, seed: int) -> np.ndarray:
     count = min(count, n_windows)
     edges = np.arange(count + 1) * n_windows // count
     return np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+
+
+def calibration_clips(conversion: Conversion, names: Sequence[str]) -> list[int]:
+    """Which of some clips, by name, calibrate: all, or those of `calibration_list`.
+
+    Listed clips that are not there are said.
+
+    Returns
+    -------
+    their positions
+
+    Raises
+    ------
+    UserError : there is no such list, or none of its clips is there.
+    """
+    if conversion.calibration_list is None:
+        return list(range(len(names)))
+    path = Path(conversion.calibration_list)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such list of clips (convert.calibration_list)") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a list of clips, one a line in UTF-8") from error
+    listed = {line.strip().rpartition("/")[2] for line in lines} - {""}
+    chosen = [i for i, name in enumerate(names) if name in listed]
+    if not chosen:
+        raise UserError(f"{path}: none of its clips is among the {len(names)} training clips")
+    if missing := sorted(listed - {names[i] for i in chosen}):
+        print(f"{path}: calibrated on {len(chosen)} of its {len(listed)} clips; not there is, to "
+              f"name one, {missing[0]}")  # fmt: skip
+    return chosen
 
 
 def convert(

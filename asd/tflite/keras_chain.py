@@ -74,6 +74,8 @@ def _chain_of(layers: Iterator[Layer]) -> list[Dense]:
     for layer, arrays in layers:
         kind, config = layer["class_name"], layer["config"]
         arrays = [np.asarray(array, np.float32) for array in arrays]
+        if kind == "InputLayer" and len(config.get("batch_shape") or (None, 0)) != 2:
+            raise NotAChain(f"its input of shape {config['batch_shape']} is no vector")
         if kind in IDENTITIES or (kind == "Activation" and config["activation"] == "linear"):
             continue
         if kind == "Dense" and config["use_bias"] and config["activation"] in ("linear", "relu"):

@@ -76,6 +76,7 @@ def read(path: Path) -> KerasFile:
     UserError : it is damaged, no Keras file, or asks for more than a model can need.
     OSError : it cannot be opened.
     """
+    path = Path(path)
     with path.open("rb") as file, _bounded_memory():
         try:
             return _of_zip(file) if zipfile.is_zipfile(file) else _of_hdf5(file)
@@ -126,12 +127,16 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def _json(content: bytes | str) -> dict[str, Any]:
-    config = json.loads(content)
+    config = json.loads(content, parse_constant=_no_number)
     inner = config.get("config") if isinstance(config, dict) else None
     layers = inner.get("layers") if isinstance(inner, dict) else None
     if not isinstance(layers, list) or not layers:
         raise Unreadable("its configuration lists no layers")
     return config
+
+
+def _no_number(name: str) -> None:
+    raise Unreadable(f"its configuration holds {name}")
 
 
 def _of_hdf5(file: io.BufferedReader | io.BytesIO, legacy: bool = True) -> KerasFile:
@@ -183,21 +188,27 @@ def check_size(config: dict[str, Any]) -> None:
     ------
     UserError : its arrays may have more bytes than a limit.
     """
-    of_layers = [one["config"] for one in layers(config)]
-    shapes = [_product(one.get(key)) for one in of_layers for key in SHAPES]
-    widths = [math.prod(_product(one.get(key)) for key in WIDTHS) for one in of_layers]
+    try:
+        of_layers = [one["config"] for one in layers(config)]
+        shapes = [_product([one.get(key)]) for one in of_layers for key in SHAPES]
+        widths = [_product([one.get(key) for key in WIDTHS]) for one in of_layers]
+    except RecursionError as error:
+        raise Unreadable("its configuration is nested too deeply") from error
     built = GATES * max(shapes + widths) * sum(widths) * np.dtype(np.float32).itemsize
     if built > MOST_BUILT_BYTES:
-        raise Unreadable(f"its arrays may need {built:,} bytes, {MOST_BUILT_BYTES:,} at most")
+        raise Unreadable(f"its arrays may need more than {MOST_BUILT_BYTES:,} bytes")
 
 
-def _product(value: Any) -> int:
-    """The product of the numbers in a value of a configuration, nested or not."""
-    if isinstance(value, (list, tuple)):
-        return math.prod(_product(one) for one in value)
-    if isinstance(value, dict):
-        return math.prod(_product(one) for one in value.values())
-    return abs(int(value)) if isinstance(value, (int, float)) and abs(value) >= 1 else 1
+def _product(values: Any) -> int:
+    """The product of the numbers in values of a configuration, nested or not; at most a limit."""
+    product = 1
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, (list, tuple, dict)):
+            product *= _product(value)
+        elif isinstance(value, (int, float)) and abs(value) > 1:
+            product *= int(min(abs(value), MOST_BUILT_BYTES))
+        product = min(product, MOST_BUILT_BYTES)
+    return product
 
 
 def _walk(root: h5py.File) -> Iterator[tuple[str, Any]]:

@@ -43,7 +43,6 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
             interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        facts = describe(content)
     except (ValueError, RuntimeError, IndexError, UserError) as error:
         raise UserError(f"{name}: not a readable TFLite model; run 02_convert.py again") from error
 

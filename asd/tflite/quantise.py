@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import common
-from asd import cli, config, files, wav
+from asd import cli, config, files, rows
 from asd.config import BASELINE, Config
 from asd.corpora import survey
-from asd.tflite import fold, reader
-from asd.tflite.convert import MCU, convert, spread_windows
+from asd.tflite import flatbuffer, fold, reader
+from asd.tflite.convert import MCU, calibration_clips, convert, spread_windows
 from common import Feature, UnusableClip, UserError
 
 
@@ -30,9 +31,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _arguments(argv)
     cfg = config.load_config(args.config)
     try:
-        chain = reader.read_floats(args.model.read_bytes())
+        chain = reader.read_floats(files.read_bounded(args.model, flatbuffer.MOST_BYTES))
     except UserError as error:
-        raise UserError(f"{args.model}: {error}") from error
+        line = str(error)
+        raise UserError(
+            line if line.startswith(str(args.model)) else f"{args.model}: {line}"
+        ) from error
     size = cfg.feature.vector_size
     if len(chain[0].weights) != size:
         raise UserError(f"{args.model}: takes {len(chain[0].weights)} elements, the windows of the "
@@ -77,6 +81,8 @@ def calibration_windows(folder: Path, cfg: Config) -> np.ndarray:
         raise UserError(f"{folder}: neither a .wav nor a .bin file in it")
     if len({path.suffix.lower() for path in paths}) > 1:
         raise UserError(f"{folder}: holds .wav and .bin files; calibrate on one kind")
+    chosen_paths = calibration_clips(cfg.convert, [path.name for path in paths])
+    paths = [paths[i] for i in chosen_paths]
     n = cfg.feature.frames
     counts = [_told(path, _length, cfg.feature) - n + 1 for path in paths]
     chosen = spread_windows(sum(counts), cfg.convert.calibration_windows, cfg.seed)
@@ -96,7 +102,7 @@ def _gathered(
             yield common.vectors(frames, feature.frames)[here]
 
 
-def _told(path, function, feature):
+def _told(path: Path, function: Callable[[Path, Feature], Any], feature: Feature) -> Any:
     """What a function says of a sound; what is wrong with it is told with its name."""
     try:
         return function(path, feature)
@@ -117,7 +123,7 @@ def _length(path: Path, feature: Feature) -> int:
 
 
 def _of_wav(path: Path, feature: Feature) -> np.ndarray:
-    return common.clip_frames(wav.source(path), feature)
+    return rows.log_mel(feature).of(path).rows
 
 
 def _of_bin(path: Path, feature: Feature) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reading TFLite files: what a file is, and the layers of an int8 one."""
+"""Reading TFLite files: what a file is, and the layers of a chain in int8 or in floats."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from asd.tflite.chain import Dense
+from asd.tflite.flatbuffer import kind_of, names, parsed
 from asd.tflite.int8 import LEAST, MOST, IntDense, Scale
 from common import UserError
 
@@ -19,29 +20,6 @@ MAX_SCALE, MAX_WIDTH = 256, 65535  # of XNNPACK; of a layer in generated C
 Layer = TypeVar("Layer")
 # What tensors and operators raise that lack what they should have.
 MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
-
-
-def _parsed(content: bytes) -> tuple[Any, Any]:
-    """The model of a TFLite file and its first graph, as the schema's objects."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    if content[4:8] != b"TFL3":
-        raise UserError("not a TFLite file")
-    try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-        return model, model.subgraphs[0]
-    except Exception as error:  # the reader raises whatever damaged offsets lead it to
-        raise UserError(f"not a readable TFLite file ({type(error).__name__})") from error
-
-
-def _names(enum: type) -> dict[int, str]:
-    """The names of a TFLite schema's enumeration by value."""
-    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
-
-
-def _kind(code: Any) -> int:
-    """Which operator it is; files older than 2020 say so in the deprecated field only."""
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def describe(content: bytes) -> dict[str, Any]:
@@ -57,7 +35,7 @@ def describe(content: bytes) -> dict[str, Any]:
     ------
     UserError : it is no TFLite file.
     """
-    model, graph = _parsed(content)
+    model, graph = parsed(content)
     try:
         return {"bytes": len(content), **_described(model, graph)}
     except MALFORMED as error:
@@ -67,7 +45,7 @@ def describe(content: bytes) -> dict[str, Any]:
 def _described(model: Any, graph: Any) -> dict[str, Any]:
     from ai_edge_litert import schema_py_generated as schema
 
-    types, operators = _names(schema.TensorType), _names(schema.BuiltinOperator)
+    types, operators = names(schema.TensorType), names(schema.BuiltinOperator)
 
     def tensor(index: int) -> dict[str, Any]:
         t = graph.tensors[index]
@@ -85,7 +63,7 @@ def _described(model: Any, graph: Any) -> dict[str, Any]:
         return len(t.quantization.scale) if has and len(t.shape) == 2 else 0
 
     codes = [model.operatorCodes[op.opcodeIndex] for op in graph.operators]
-    counts = Counter((operators[_kind(code)], code.version) for code in codes)
+    counts = Counter((operators[kind_of(code)], code.version) for code in codes)
     return {
         "inputs": [tensor(i) for i in graph.inputs],
         "outputs": [tensor(i) for i in graph.outputs],
@@ -140,18 +118,18 @@ def _chain(content: bytes, layer_of: Callable[..., Layer]) -> Iterator[Layer]:
     """What `layer_of` makes of each operator of a chain of FULLY_CONNECTED."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model, graph = _parsed(content)
+    model, graph = parsed(content)
     try:
         one_each = len(graph.inputs) == len(graph.outputs) == 1
-        operators = [(op, _kind(model.operatorCodes[op.opcodeIndex])) for op in graph.operators]
+        operators = [(op, kind_of(model.operatorCodes[op.opcodeIndex])) for op in graph.operators]
         current, last = graph.inputs[0], graph.outputs[0]
     except MALFORMED as error:
         raise UserError(f"its graph is incomplete or malformed ({error})") from error
     if len(model.subgraphs) != 1 or not one_each:
         raise UserError("not one graph from one input to one output")
-    names = _names(schema.BuiltinOperator)
+    known = names(schema.BuiltinOperator)
     for index, (op, kind) in enumerate(operators):
-        where = f"operator {index}, {names.get(kind, kind)}"
+        where = f"operator {index}, {known.get(kind, kind)}"
         if kind != schema.BuiltinOperator.FULLY_CONNECTED:
             raise UserError(f"{where}: only chains of FULLY_CONNECTED are supported")
         try:
@@ -176,7 +154,7 @@ def _fully_connected(graph: Any, op: Any, where: str, schema: Any) -> tuple[Any,
     functions = schema.ActivationFunctionType
     activation = op.builtinOptions.fusedActivationFunction
     if activation not in (functions.NONE, functions.RELU):
-        kind = _names(functions).get(activation, activation)
+        kind = names(functions).get(activation, activation)
         raise UserError(f"{where}: fused activation {kind}; RELU or none is supported")
     if op.builtinOptions.weightsFormat != 0 or weights.sparsity is not None:
         raise UserError(f"{where}: shuffled or sparse weights; plain ones are supported")
@@ -188,7 +166,7 @@ def _float_layer(model: Any, graph: Any, op: Any, where: str, schema: Any) -> De
     source, weights, target, bias = _fully_connected(graph, op, where, schema)
     for name, tensor in (("input", source), ("weights", weights), ("output", target)):
         if tensor.type != schema.TensorType.FLOAT32:
-            kind = _names(schema.TensorType).get(tensor.type, tensor.type)
+            kind = names(schema.TensorType).get(tensor.type, tensor.type)
             raise UserError(f"{where}: its {name} is {kind}; a model of float32 is needed")
     _check_shapes(source, weights, target, where)
     n_outputs, n_inputs = (int(n) for n in weights.shape)
@@ -241,11 +219,11 @@ def _check_types(
     types = schema.TensorType
     for name, tensor in (("input", source), ("weights", weights), ("output", target)):
         if tensor.type != types.INT8:
-            kind = _names(types).get(tensor.type, tensor.type)
+            kind = names(types).get(tensor.type, tensor.type)
             raise UserError(f"{where}: its {name} is {kind}; int8 is supported: convert with int8 "
                             "input and output")  # fmt: skip
     if bias is not None and bias.type != types.INT32:
-        kind = _names(types).get(bias.type, bias.type)
+        kind = names(types).get(bias.type, bias.type)
         raise UserError(f"{where}: its bias is {kind}, not int32")
 
 
