@@ -16,7 +16,6 @@ from typing import Annotated, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 __version__ = "0.1.0"
 
@@ -341,6 +340,8 @@ def anomaly_scores(
     def score(i: int) -> float:
         inputs = np.ascontiguousarray(vectors(clips[i], n))
         return reconstruction_error(inputs, predict(inputs))
+
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
         scores = np.array(list(pool.map(score, range(len(clips)))))
