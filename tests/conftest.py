@@ -181,3 +181,12 @@ def real() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; name its folder with ASD_REAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of arrays that the originals computed."""
+    folder = Path(os.environ.get("ASD_GOLDEN_DATA", ROOT.parent / "shared" / "golden"))
+    if not folder.is_dir():
+        pytest.skip(f"no golden data in {folder}; name its folder with ASD_GOLDEN_DATA")
+    return folder

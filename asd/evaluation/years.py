@@ -1,0 +1,116 @@
+"""How DCASE Task 2 scores a system, a row a year: its machine types, sections, figures and mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from common import UserError
+
+MACHINES_2020 = ("fan", "pump", "slider", "ToyCar", "ToyConveyor", "valve")
+MACHINES_2021 = ("fan", "gearbox", "pump", "slider", "ToyCar", "ToyTrain", "valve")
+MACHINES_2022 = ("bearing", "fan", "gearbox", "slider", "ToyCar", "ToyTrain", "valve")
+
+
+@dataclass(frozen=True)
+class Year:
+    """What the official score of a year is a mean of.
+
+    Attributes
+    ----------
+    dev_machines, eval_machines : the machine types of the development and the evaluation data
+    dev_sections, eval_sections : their sections (machine ids); the same where machine types differ
+    sections_of : other sections of a machine type, of development and of evaluation
+    terms : the figures, see `official.FIGURES`
+    harmonic : whether the mean is; else it is arithmetic
+    max_fpr : false positive rate up to which the pAUC counts
+    """
+
+    year: int
+    dev_machines: tuple[str, ...]
+    eval_machines: tuple[str, ...]
+    dev_sections: tuple[int, ...]
+    eval_sections: tuple[int, ...]
+    terms: tuple[str, ...]
+    harmonic: bool
+    sections_of: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    max_fpr: float = 0.1
+
+    @property
+    def has_domains(self) -> bool:
+        """Whether its clips are of a source or a target domain."""
+        return "t_auc" in self.terms or "tmix_auc" in self.terms
+
+    def parts(self, machine_type: str) -> dict[str, tuple[int, ...]]:
+        """The sections of each official score of a machine type, by the score's prefix.
+
+        "dev" and "eval", or "0" where section 0 is the only one and the machine type tells which.
+        """
+        dev, eval_ = self.sections_of.get(machine_type, (self.dev_sections, self.eval_sections))
+        return {"0": dev} if dev == eval_ else {"dev": dev, "eval": eval_}
+
+    def part(self, mode: str) -> str:
+        """The prefix of the official score of the development or evaluation data."""
+        return "0" if self.dev_sections == self.eval_sections else mode
+
+    def machines(self, mode: str) -> tuple[str, ...]:
+        """The machine types of "dev" or "eval"."""
+        return self.dev_machines if mode == "dev" else self.eval_machines
+
+    @property
+    def official(self) -> str:
+        """The official score's name without its prefix: "official23"."""
+        return f"official{self.year % 100}"
+
+
+_2021 = ("s_auc", "t_auc", "s_pauc", "t_pauc")
+_2022 = ("smix_auc", "tmix_auc", "mix_pauc")
+
+YEARS = {
+    row.year: row
+    for row in (
+        Year(2020, MACHINES_2020, MACHINES_2020, (0, 2, 4, 6), (1, 3, 5), ("s_auc", "s_pauc"),
+             harmonic=False, sections_of={"ToyCar": ((1, 2, 3, 4), (5, 6, 7)),
+                                          "ToyConveyor": ((1, 2, 3), (4, 5, 6))}),
+        Year(2021, MACHINES_2021, MACHINES_2021, (0, 1, 2), (3, 4, 5), _2021, harmonic=True),
+        Year(2022, MACHINES_2022, MACHINES_2022, (0, 1, 2), (3, 4, 5), _2022, harmonic=True),
+        Year(2023, MACHINES_2022,
+             ("bandsaw", "grinder", "shaker", "ToyDrone", "ToyNscale", "ToyTank", "Vacuum"),
+             (0,), (0,), _2022, harmonic=True),
+        Year(2024, MACHINES_2022,
+             ("3DPrinter", "AirCompressor", "BrushlessMotor", "HairDryer", "HoveringDrone",
+              "RoboticArm", "Scanner", "ToothBrush", "ToyCircuit"),
+             (0,), (0,), _2022, harmonic=True),
+        Year(2025, MACHINES_2022,
+             ("AutoTrash", "BandSealer", "CoffeeGrinder", "HomeCamera", "Polisher", "ScrewFeeder",
+              "ToyPet", "ToyRCCar"),
+             (0,), (0,), _2022, harmonic=True),
+        Year(2026, ("bearingEmu", "fan", "gearboxEmu", "sliderEmu", "ToyCar", "ToyCarEmu",
+                    "valveEmu"),
+             ("BlowerDustCollector", "Sander", "SewingMachine", "ToothBrush", "ToyDrone"),
+             (0,), (0,), _2022, harmonic=True),
+    )
+}  # fmt: skip
+
+
+def of(year: int) -> Year:
+    """The row of a year.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    if year not in YEARS:
+        raise UserError(f"year {year}: no such DCASE Task 2; known: {', '.join(map(str, YEARS))}")
+    return YEARS[year]
+
+
+def of_machines(machine_types: Sequence[str]) -> list[tuple[Year, str]]:
+    """Which years' development or evaluation data have exactly these machine types."""
+    wanted = set(machine_types)
+    return [
+        (row, mode)
+        for row in YEARS.values()
+        for mode in ("dev", "eval")
+        if set(row.machines(mode)) == wanted
+    ]
