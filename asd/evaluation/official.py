@@ -57,20 +57,23 @@ def undefined(reason: str) -> Figure:
     return Figure(math.nan, reason)
 
 
-def mean(figures: dict[str, Figure], harmonic: bool, floor: float = 0.0) -> Figure:
+def mean(
+    figures: dict[str, Figure] | Sequence[tuple[str, Figure]], harmonic: bool, floor: float = 0.0
+) -> Figure:
     """Arithmetic or harmonic mean; undefined where one is, with its name and reason.
 
     Parameters
     ----------
-    figures : by what they are of: "section 3", "fan"
+    figures : by, or with, what they are of: "section 3", "fan"
     floor : smaller values count as this much; a harmonic mean with a 0 is 0
     """
     if not figures:
         return undefined("nothing to average")
-    missing = [f"{name}: {one.reason}" for name, one in figures.items() if not one.defined]
+    figures = list(figures.items() if isinstance(figures, dict) else figures)
+    missing = [f"{name}: {one.reason}" for name, one in figures if not one.defined]
     if missing:
-        return undefined("; ".join(missing))
-    values = np.array([one.value for one in figures.values()])
+        return undefined("; ".join(dict.fromkeys(missing)))
+    values = np.array([one.value for _, one in figures])
     return Figure(mean_of(values, harmonic, floor))
 
 
