@@ -25,6 +25,8 @@ class Year:
     harmonic : whether the mean is; else it is arithmetic
     max_fpr : false positive rate up to which the pAUC counts
     report_order : of the evaluation machine types in the official evaluator's tables
+    submitted : the name of a score or decision file
+    decisions : whether decisions are submitted
     """
 
     year: int
@@ -37,6 +39,8 @@ class Year:
     sections_of: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     max_fpr: float = 0.1
     report_order: tuple[str, ...] = ()
+    submitted: str = "{kind}_{machine}_section_{section:02}_test.csv"
+    decisions: bool = True
 
     @property
     def has_domains(self) -> bool:
@@ -73,9 +77,12 @@ YEARS = {
     for row in (
         Year(2020, MACHINES_2020, MACHINES_2020, (0, 2, 4, 6), (1, 3, 5), ("s_auc", "s_pauc"),
              harmonic=False, sections_of={"ToyCar": ((1, 2, 3, 4), (5, 6, 7)),
-                                          "ToyConveyor": ((1, 2, 3), (4, 5, 6))}),
-        Year(2021, MACHINES_2021, MACHINES_2021, (0, 1, 2), (3, 4, 5), _2021, harmonic=True),
-        Year(2022, MACHINES_2022, MACHINES_2022, (0, 1, 2), (3, 4, 5), _2022, harmonic=True),
+                                          "ToyConveyor": ((1, 2, 3), (4, 5, 6))},
+             submitted="{kind}_{machine}_id_{section:02}.csv", decisions=False),
+        Year(2021, MACHINES_2021, MACHINES_2021, (0, 1, 2), (3, 4, 5), _2021, harmonic=True,
+             submitted="{kind}_{machine}_section_{section:02}_{domain}_test.csv"),
+        Year(2022, MACHINES_2022, MACHINES_2022, (0, 1, 2), (3, 4, 5), _2022, harmonic=True,
+             submitted="{kind}_{machine}_section_{section:02}.csv"),
         Year(2023, MACHINES_2022,
              ("bandsaw", "grinder", "shaker", "ToyDrone", "ToyNscale", "ToyTank", "Vacuum"),
              (0,), (0,), _2022, harmonic=True,
