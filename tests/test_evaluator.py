@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from asd import files
-from asd.evaluation import evaluator, evaluator_files, truth, years
+from asd.evaluation import evaluator, evaluator_files, summary, truth, years
 from asd.evaluation.evaluator import Section
 from common import UserError
 
@@ -145,25 +146,79 @@ def test_the_baselines_result_files_golden(results, golden, tmp_path):
                 assert as_text(rows, tmp_path / "single.csv") == expected
 
 
-def test_the_summary_of_systems_golden(results):
-    """Equal but for the last digits: the original reads its own files with fewer."""
+def baselines(results):
+    """The two baseline systems on the development machine types."""
     labels = np.repeat([0, 0, 1, 1], 10)
     domains = np.tile(np.repeat(["source", "target"], 10), 2)
-    systems = [
-        evaluator.evaluate(f"baseline_{name}", [
+    return {
+        f"baseline_{name}": evaluator.evaluate(f"baseline_{name}", [
             Section(machine, "00", labels, domains, scores[k], scores[k] > 1)
             for machine, scores in zip(text(results["sum/machines"]).split(),
                                        results["sum/scores"], strict=True)])
         for k, name in ((1, "MAHALA"), (0, "MSE"))
-    ]  # fmt: skip
-    expected = text(results["sum/export/DCASE2023T2_auc_pauc_extract.csv"]).splitlines()
-    order = expected[0].split(",")[4:]
-    ours = evaluator_files.paper_rows(systems, order)
-    for row, line in zip(ours, csv.reader(expected), strict=True):
+    }  # fmt: skip
+
+
+def same_cells(ours, expected):
+    """Equal but for the last digits: the original reads its own files with fewer."""
+    for row, line in zip(ours, csv.reader(expected.splitlines()), strict=True):
         assert len(row) == len(line)
         for cell, other in zip(row, line, strict=True):
             assert cell == (pytest.approx(float(other), abs=EXACT) if isinstance(cell, float)
                             else other)  # fmt: skip
+
+
+def test_the_summary_of_systems_golden(results):
+    systems = baselines(results)
+    expected = text(results["sum/export/DCASE2023T2_auc_pauc_extract.csv"])
+    order = expected.splitlines()[0].split(",")[4:]
+    same_cells(evaluator_files.paper_rows(list(systems.values()), order), expected)
+    for name, result in systems.items():
+        key = f"sum/export/{name}/result_DCASE2023T2fan_test_seed13711_roc.csv"
+        same_cells(evaluator_files.brief_rows({"00": result.sections["fan", "00"]}),
+                   text(results[key]))  # fmt: skip
+
+
+def test_the_wide_summary_golden(results):
+    """Columns in any order; the original has pAUC in the place of four means a machine."""
+    systems = baselines(results)
+    header, *lines = csv.reader(text(results["sum/export/DCASE2023T2_auc_pauc.csv"]).splitlines())
+    for published in (True, False):
+        ours = summary.rows({name: [one] for name, one in systems.items()}, "dev", published)
+        assert sorted(ours[0]) == sorted(header)
+        for row, line in zip(ours[1:], lines, strict=True):
+            expected = dict(zip(header, line, strict=True))
+            for name, cell in dict(zip(ours[0], row, strict=True)).items():
+                is_mended = re.search(r"( mean|ALL)_pAUC \((source|target)\)(_ave|_std|$)", name)
+                is_mended = is_mended or name in ("ALL_AUC_std", "TOTAL_score_std")
+                if not name or (is_mended and not published):
+                    continue
+                other = expected[name]
+                assert cell == (pytest.approx(float(other), abs=EXACT) if other else ""), name
+
+
+def test_a_mean_of_the_wide_summary_is_of_its_own_figure(results):
+    for name, one in baselines(results).items():
+        row = summary.columns([one], "dev")
+        for domain in ("source", "target"):
+            figure = f"pAUC ({domain})"
+            own = [found[figure].value for found in one.sections.values()]
+            assert row[f"ALL_{figure}_ave"] == pytest.approx(np.mean(own)), name
+            assert row[f"ALL_{figure}_std"] == pytest.approx(np.std(own, ddof=1))
+            assert (
+                row[f"fan_dev_arithmetic mean_{figure}"] == one.sections["fan", "00"][figure].value
+            )
+
+
+def test_the_wide_summary_of_several_seeds():
+    def run(scores):
+        labels, domains = [0, 1, 0, 1], ["source", "source", "target", "target"]
+        return evaluator.evaluate("a", [section_of(labels, domains, scores)])
+
+    row = summary.columns([run([0.0, 1, 0, 1]), run([1.0, 0, 1, 2])], "dev")
+    assert row["fan_dev_00_AUC (source)_ave"] == 0.75
+    assert row["fan_dev_00_AUC (source)_std"] == pytest.approx(np.std([1, 0.5], ddof=1))
+    assert row["ALL_AUC (source)_hmean"] == pytest.approx(2 / (1 + 1 / 0.5))
 
 
 def section_of(labels, domains, scores=None, decisions=None):

@@ -22,6 +22,7 @@ _DECIDED = [f"{name} ({domain})" for name in NAMES for domain in DOMAINS]
 EVALUATOR_COLUMNS = ["AUC (all)", "AUC (source)", "AUC (target)", "pAUC", *_DECIDED]
 BASELINE_COLUMNS = ["AUC (source)", "AUC (target)", "pAUC", "pAUC (source)", "pAUC (target)",
                     *_DECIDED]  # fmt: skip
+BRIEF_COLUMNS = ["pAUC", "pAUC (source)", "pAUC (target)", "AUC (source)", "AUC (target)"]
 SINGLE_DOMAIN_COLUMNS = ["AUC", "pAUC", *NAMES]
 OFFICIAL = ("AUC (source)", "AUC (target)", "pAUC")
 MEANS = (  # of a machine type or of all: name, harmonic, domains
@@ -155,6 +156,12 @@ def baseline_rows(sections: dict[str, dict[str, Figure]], columns: Sequence[str]
         ]
         rows.append([title, *means])
     return [*rows, []]
+
+
+def brief_rows(sections: dict[str, dict[str, Figure]]) -> Rows:
+    """The baseline summary's `baseline_<score>/result_<machine>_..._roc.csv`."""
+    rows = baseline_rows(sections, BRIEF_COLUMNS)[:-1]
+    return [["id", *BRIEF_COLUMNS], *rows[1:]]
 
 
 def all_files(
