@@ -238,11 +238,12 @@ class Spread(NamedTuple):
 
 def over_seeds(figures: dict[str, Figure]) -> Spread:
     """Of one figure of several runs, by their names; undefined where one of them is."""
+    if len(figures) == 1:
+        return Spread(next(iter(figures.values())), None, 1)
     average = mean(figures, harmonic=False)
-    if not average.defined or len(figures) < 2:
-        return Spread(average, None, len(figures))
-    return Spread(average, float(np.std([one.value for one in figures.values()], ddof=1)),
-                  len(figures))  # fmt: skip
+    values = [one.value for one in figures.values()]
+    deviation = float(np.std(values, ddof=1)) if average.defined else None
+    return Spread(average, deviation, len(figures))
 
 
 def percent(value: float) -> str:
