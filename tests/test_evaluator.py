@@ -88,7 +88,7 @@ def test_jackknife_golden(results):
 
 
 def test_the_half_width_is_right_unless_the_published_one_is_asked_for(results):
-    """At .95 of normally spread scores the interval holds about 95 times in a hundred, the published one hardly ever."""
+    """The right interval of normally spread scores mostly holds, the published one hardly ever."""
     one = systems(results)[0]
     right, published = evaluator.confidence(one), evaluator.confidence(one, published=True)
     count = results["eval/label"].size

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asd.clips import Clip, Scores
-from asd.evaluation import official, years
+from asd.evaluation import metrics, official, years
 from common import UserError
 
 EXACT = 1e-9  # float64 against float64
@@ -124,6 +124,32 @@ def test_tables_in_per_cent_golden(evaluated, year, mode):
         for _, of_machines in sorted(results.items())
     ]
     np.testing.assert_array_equal(shown, evaluated[f"{prefix}/march_{mode}/values_percent"])
+
+
+def test_the_scores_of_a_classifier_golden(golden):
+    """AUC and pAUC by section and domain, their harmonic means; ties, and an AUC of 0."""
+    arrays = dict(np.load(golden / "cpjku_official_ae" / "a5_scoring.npz"))
+    clip, first = np.unique(arrays["cls/clip"], return_index=True)
+    of_clip = {k: arrays[f"cls/{k}"][first] for k in ("source", "anomaly", "section", "train")}
+    known = (of_clip["train"] == 0) & (of_clip["anomaly"] >= 0)
+    domains = np.where(of_clip["source"] == 1, "source", "target")[known]
+    for kind in ("row", "table"):
+        scores = arrays[f"cls/clip_score_{kind}"][clip][known]
+        ours = official.evaluate(years.of(2021), "fan", of_clip["section"][known], domains,
+                                 of_clip["anomaly"][known], scores)  # fmt: skip
+        values = [[[ours[f"{section}_{domain}_{name}"].value for name in ("auc", "pauc")]
+                   for domain in "st"] for section in range(3)]  # fmt: skip
+        np.testing.assert_allclose(values, arrays[f"cls/auc_{kind}"][:3], atol=EXACT)
+        means = [ours["dev_official21"].value]
+        means += [official.mean_of(np.ravel(np.array(values)[:, i]), True) for i in range(2)]
+        np.testing.assert_allclose(means, arrays[f"cls/hmean_{kind}"], atol=EXACT)
+    both = [metrics.auc(arrays["pauc/y"], arrays["pauc/score"], limit) for limit in (None, 0.1)]
+    np.testing.assert_allclose(both, arrays["pauc/values"], atol=EXACT)
+    worst = np.array([0, 0, 1, 1]), np.array([4.0, 3, 2, 1])
+    both = [metrics.auc(*worst, limit) for limit in (None, 0.1)]
+    np.testing.assert_allclose(
+        [*both, official.mean_of(both, True)], arrays["zero/auc"], atol=EXACT
+    )
 
 
 def clips(n=8, section="00"):

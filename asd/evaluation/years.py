@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common import UserError
@@ -120,14 +119,3 @@ def of(year: int) -> Year:
     if year not in YEARS:
         raise UserError(f"year {year}: no such DCASE Task 2; known: {', '.join(map(str, YEARS))}")
     return YEARS[year]
-
-
-def of_machines(machine_types: Sequence[str]) -> list[tuple[Year, str]]:
-    """Which years' development or evaluation data have exactly these machine types."""
-    wanted = set(machine_types)
-    return [
-        (row, mode)
-        for row in YEARS.values()
-        for mode in ("dev", "eval")
-        if set(row.machines(mode)) == wanted
-    ]
