@@ -87,7 +87,7 @@ def test_jackknife_golden(results):
         np.testing.assert_allclose(np.ravel(ours), results["eval/jackknife"][k], rtol=EXACT)
 
 
-def test_the_half_width_is_right_unless_the_published_one_is_asked_for(results):
+def test_the_half_width_is_right_unless_the_published_one_is_asked_for_golden(results):
     """The right interval of normally spread scores mostly holds, the published one hardly ever."""
     one = systems(results)[0]
     right, published = evaluator.confidence(one), evaluator.confidence(one, published=True)
@@ -197,7 +197,7 @@ def test_the_wide_summary_golden(results):
                 assert cell == (pytest.approx(float(other), abs=EXACT) if other else ""), name
 
 
-def test_a_mean_of_the_wide_summary_is_of_its_own_figure(results):
+def test_a_mean_of_the_wide_summary_is_of_its_own_figure_golden(results):
     for name, one in baselines(results).items():
         row = summary.columns([one], "dev")
         for domain in ("source", "target"):

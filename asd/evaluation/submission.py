@@ -40,7 +40,7 @@ def name_of(year: Year, kind: str, machine_type: str, section: int, domain: str 
 def write(
     folder: Path, year: Year, scored: Sequence[Scores], decisions: Sequence[np.ndarray]
 ) -> list[Path]:
-    """Every file of a year's submission, or none.
+    """Every file of a year's submission; nothing is written of one that is not whole.
 
     Parameters
     ----------
