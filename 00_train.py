@@ -14,7 +14,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 from asd import cli, config, files, provenance, store
-from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.find import find_machine_types, folders
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
@@ -54,9 +54,9 @@ def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
-    machine_types = find_machine_types(paths.data, args.machine_type)
+    machine_types = find_machine_types(paths, args.machine_type)
     clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
-    with_test = [name for name in machine_types if paths.clips(name, "test").is_dir()]
+    with_test = [name for name in machine_types if folders(paths, name, "test")]
     survey(paths, with_test, "test", args.skip_bad_clips)
     files.check_writable(paths.models)
 

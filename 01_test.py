@@ -14,7 +14,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 from asd import cli, config, files, provenance, store
-from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
@@ -26,7 +26,7 @@ def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
-    machine_types = find_machine_types(paths.data, args.machine_type)
+    machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
         provenance.check_model(detector, path)
@@ -42,7 +42,7 @@ def main(argv=None):
         scored.append(detector.score(clips))
         scores.write(paths, scored[-1])
         scores.write_source(paths, path.name, sha256, clip_set.machine_type, clips)
-    if args.mode == "eval":
+    if any(clip.label is None for one in scored for clip in one.clips):
         n_clips = sum(len(one.clips) for one in scored)
         print(f"{paths.results}: scores of {n_clips} clips without labels")
         print("the evaluation data has no labels, so there is no AUC; scores only")

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 from asd import cli, config, files, provenance, store
-from asd.corpora.dcase2020 import any_wav, find_machine_types
+from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, codegen
@@ -65,7 +65,7 @@ def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
-    machine_types = find_machine_types(paths.data, args.machine_type)
+    machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
         provenance.check_model(detector, path)

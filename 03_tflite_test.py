@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import common
 from asd import cli, config, files, provenance, store
 from asd.clips import Scores
-from asd.corpora.dcase2020 import find_machine_types
+from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, targets
@@ -49,7 +49,7 @@ def compare(cfg, paths, keras, clips, conversions):
         tolerance = parity.tolerance_of(cfg.parity, variant.quantised, weights)
         level = cfg.parity.significance_level
         rows += parity.compare_sections(variant.suffix, keras, scored, tolerance, level)
-        if paths.mode == "dev":
+        if -1 not in scored.labels:
             evaluated[variant.suffix] = tables.evaluate(scored, cfg.max_fpr)
     return rows, evaluated
 
@@ -76,7 +76,7 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
         of_type, evaluated = compare(cfg, paths, keras, clips, conversions)
         rows += of_type
         by_type.append(evaluated)
-    for variant in VARIANTS if paths.mode == "dev" else ():
+    for variant in VARIANTS:
         suffix = variant.suffix
         if results := [evaluated[suffix] for evaluated in by_type if suffix in evaluated]:
             tables.write_result(paths.result(suffix), results)
@@ -99,7 +99,7 @@ def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
-    machine_types = find_machine_types(paths.data, args.machine_type)
+    machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)
     files.check_writable(paths.results)

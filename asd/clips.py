@@ -45,12 +45,12 @@ class BadClip:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The clips of one folder, and what was found wrong with others in it."""
+    """The clips of a split of a machine type, and what was found wrong with others there."""
 
     mode: str  # "dev" or "eval"
     machine_type: str
     split: str  # "train" or "test"
-    folder: Path
+    folders: tuple[Path, ...]
     clips: tuple[Clip, ...]
     bad: tuple[BadClip, ...] = ()
 
@@ -127,7 +127,9 @@ def judge(paths: Paths, sets: Sequence[ClipSet], skip_bad_clips: bool, told: int
         raise UserError("\n".join(lines))
     for line in lines[told:]:
         print(f"skipped {line}")
-    _record_skipped(paths.table("skipped"), {str(s.folder) for s in sets}, bad)
+    _record_skipped(
+        paths.table("skipped"), {str(folder) for s in sets for folder in s.folders}, bad
+    )
     for clip_set in sets:
         if not clip_set.clips:
             raise UserError(f"{clip_set.name}: no usable clip is left")

@@ -84,8 +84,10 @@ class Config(Section):
     """The whole configuration: baseline.yaml, with a recipe's overrides."""
 
     experiment: str  # a folder of its own below those of models and results
+    corpus: Name  # a row of asd/corpora/rows.py
     dev_directory: Name
     eval_directory: Name
+    evaluation_labels: Name | None  # the published list, or the official evaluator's folder
     feature_directory: Name
     model_directory: Name
     result_directory: Name

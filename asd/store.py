@@ -194,9 +194,9 @@ def _path(paths: Paths, clip_set: ClipSet, rows: Rows) -> Path:
         (clip.path.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         for clip, stat in zip(clip_set.clips, stats, strict=True)
     ]
-    folder = str(clip_set.folder.resolve())
+    folders = "\n".join(str(folder.resolve()) for folder in clip_set.folders)
     which = paths.cfg.training_ids
-    of_folder = files.fingerprint([FORMAT, rows.title, rows.settings, folder, which])[:8]
+    of_folder = files.fingerprint([FORMAT, rows.title, rows.settings, folders, which])[:8]
     return paths.store(clip_set.name, f"{of_folder}_{files.fingerprint(clips)[:8]}")
 
 

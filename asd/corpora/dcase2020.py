@@ -27,10 +27,16 @@ _LABELS = {"normal": 0, "anomaly": 1, "": None}
 SPLITS = ("train", "test")
 
 
-def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
+def find_machine_types(
+    folder: Path, wanted: Sequence[str] = (), splits: Sequence[str] = SPLITS
+) -> list[str]:
     """Machine types below a data folder, sorted; or those wanted, checked to be there.
 
     A machine type is a folder that holds `train` or `test`. Others are left out, and said.
+
+    Parameters
+    ----------
+    splits : the folders of which a machine type has at least one
 
     Raises
     ------
@@ -41,19 +47,21 @@ def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of recordings; {help_line}")
     inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
-    found = [name for name in inside if _is_machine_type(folder / name)]
+    found = [name for name in inside if _is_machine_type(folder / name, splits)]
     for name in wanted:
         if name in inside and name not in found:
-            raise UserError(f"{folder / name}: {_why_not(folder / name)}")
+            raise UserError(f"{folder / name}: {_why_not(folder / name, splits)}")
         if name not in found:
             known = plain(", ".join(found), MOST_FOUND) or "none"
             raise UserError(f"{folder}: no machine type {plain(name)}; found: {known}")
     strays = [name for name in inside if name not in found]
     if not found:
-        why = f"{folder / strays[0]}: {_why_not(folder / strays[0])}" if strays else help_line
+        why = (
+            f"{folder / strays[0]}: {_why_not(folder / strays[0], splits)}" if strays else help_line
+        )
         raise UserError(f"{folder}: no machine type in it; {why}")
     for name in () if wanted else strays:
-        print(f"left out {folder / name}: {_why_not(folder / name)}")
+        print(f"left out {folder / name}: {_why_not(folder / name, splits)}")
     chosen = list(dict.fromkeys(wanted)) or found
     _check_names(folder, chosen, found)
     return chosen
@@ -70,27 +78,33 @@ def _check_names(folder: Path, chosen: Sequence[str], found: Sequence[str]) -> N
             )
 
 
-def _is_machine_type(folder: Path) -> bool:
-    return any((folder / split).is_dir() for split in SPLITS)
+def _is_machine_type(folder: Path, splits: Sequence[str]) -> bool:
+    return any((folder / split).is_dir() for split in splits)
 
 
-def _why_not(folder: Path) -> str:
+def _why_not(folder: Path, splits: Sequence[str]) -> str:
     """Why a folder is no machine type, and which folder in it might be meant."""
     try:
-        inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and _is_machine_type(p)]
+        inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and _is_machine_type(p, splits)]
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     meant = f"; move {inner[0]} up in its place, or name {folder} as data folder" if inner else ""
     return f"neither train nor test in it, so no machine type{meant}"
 
 
-def any_wav(folder: Path) -> bool:
-    """Whether a folder is there and holds a recording."""
-    return folder.is_dir() and any(_is_wav(path) for path in folder.iterdir())
+def wavs(folder: Path) -> list[Path]:
+    """The .wav files of a folder, sorted; not those that are hidden.
 
-
-def _is_wav(path: Path) -> bool:
-    return path.suffix.lower() == ".wav" and path.name[0] != "."
+    Raises
+    ------
+    UserError : there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; put clips into it, or choose other machine types with -m"
+        )
+    files = sorted(folder.iterdir())
+    return [path for path in files if path.suffix.lower() == ".wav" and path.name[0] != "."]
 
 
 def find_clips(
@@ -110,15 +124,9 @@ def find_clips(
     ------
     UserError : the folder is missing or holds no .wav file.
     """
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; put clips into it, or choose other machine types with -m"
-        )
     expected, pattern = _NAMES[mode, split]
     clips, bad = [], []
-    for path in sorted(folder.iterdir()):
-        if not _is_wav(path):
-            continue
+    for path in wavs(folder):
         if match := re.fullmatch(pattern, path.name, re.IGNORECASE | re.ASCII):
             label = _LABELS[match["label"].lower()]
             clips.append(Clip(path, machine_type, match["id"], split, label))

@@ -11,7 +11,7 @@ import numpy as np
 
 from asd import wav
 from asd.clips import BadClip, Clip, ClipSet, judge
-from asd.corpora.dcase2020 import find_clips
+from asd.corpora.find import find_clips
 from asd.paths import Paths
 from common import Feature, UnusableClip, UserError, mel_filters
 
@@ -30,8 +30,7 @@ def survey(
     sets = []
     _tell_empty_bands(paths.cfg.feature)
     for machine_type in machine_types:
-        folder = paths.clips(machine_type, split)
-        found, bad = find_clips(folder, paths.mode, machine_type, split)
+        folders, found, bad = find_clips(paths, machine_type, split)
         if split == "train" and paths.cfg.training_ids == "tested":
             found = _of_tested_ids(paths, machine_type, found)
         clips = []
@@ -41,7 +40,8 @@ def survey(
                 clips.append(dataclasses.replace(clip, n_samples=n_samples))
             except UnusableClip as error:
                 bad.append(BadClip(clip.path, str(error)))
-        sets.append(ClipSet(paths.mode, machine_type, split, folder, tuple(clips), tuple(bad)))
+        all_clips = tuple(clips), tuple(bad)
+        sets.append(ClipSet(paths.mode, machine_type, split, tuple(folders), *all_clips))
     judge(paths, sets, skip_bad_clips)
     return sets
 
@@ -59,7 +59,7 @@ def _tell_empty_bands(feature: Feature) -> None:
 def _of_tested_ids(paths: Paths, machine_type: str, clips: list[Clip]) -> list[Clip]:
     """The training clips of ids that have test clips; what is left out is said."""
     folder = paths.clips(machine_type, "test")
-    tested = {clip.section for clip in find_clips(folder, paths.mode, machine_type, "test")[0]}
+    tested = {clip.section for clip in find_clips(paths, machine_type, "test")[1]}
     kept = [clip for clip in clips if clip.section in tested]
     if left := len(clips) - len(kept):
         print(f"{machine_type}: {left} training clips left out, of ids without test clips "
