@@ -101,7 +101,7 @@ def _archive(rng: np.random.Generator, folder: Path) -> str:
     evil = _put(data, "evil.zip", body)
     before = _tree(data)
     wanted = [_put(data, "good.zip", _zip([("ToyCar/train/good.wav", b"good" * 50)])), evil]
-    with mock.patch.object(fetch, "_receive", side_effect=AssertionError("asked a server")):
+    with mock.patch.object(fetch, "receive", side_effect=AssertionError("asked a server")):
         try:
             with _little_memory():
                 fetch_folder(toycar, [evil] if state == "replaced" else wanted)

@@ -1,7 +1,9 @@
-"""Download, check and unpack the recordings of DCASE 2020 Task 2; skip what is whole.
+"""Download, check and unpack the recordings of DCASE Task 2; skip what is whole.
 
   get_dataset.sh [TYPE ...]              as MLPerf Tiny trains: dev_data/TYPE; without TYPE, ToyCar
   get_dataset.sh --dcase2020 [TYPE ...]  dev_data/TYPE and eval_data/TYPE; without TYPE, all six
+  get_dataset.sh --dcase2023 [TYPE ...]  dcase2023/dev_data/TYPE; without TYPE, all; so 2021 to 2026
+  get_dataset.sh --dcase2023 --eval [TYPE ...]  dcase2023/eval_data/TYPE
   get_dataset.sh --reference             models and evaluation lists of MLPerf Tiny: reference/
   get_dataset.sh --demo                  makes demo sound, downloads nothing: demo_data/
 
@@ -19,9 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from asd.cli import run
+from asd.corpora import records
 from asd.corpora.archives import fetch_folder
 from asd.corpora.fetch import Archive, download, is_whole
 from asd.corpora.folders import held_md5s
+from asd.corpora.rows import CORPORA, Corpus
 from common import UserError
 
 
@@ -75,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         _fetch_reference(_at(args.mirror, REFERENCE), Path("reference"))
         print("reference: whole; recipes/published.yaml says how to test the published model")
         return None
+    if args.corpus:
+        _fetch_year(CORPORA[args.corpus], "eval" if args.eval else "dev", args.types, args.mirror)
+        return None
     wanted = folders(args.types or (list(DEV) if args.dcase2020 else ["ToyCar"]), args.dcase2020)
     for folder in wanted:
         held_md5s(folder)  # a folder that is not ours stops the run before hours of download
@@ -83,6 +90,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         elsewhere = [other for other in same if other != folder]
         fetch_folder(folder, _at(args.mirror, archives), elsewhere)
     return None
+
+
+def _fetch_year(corpus: Corpus, mode: str, types: Sequence[str], mirror: str | None) -> None:
+    """Bring the development or the evaluation data of some machine types, or of all."""
+    place = Path(corpus.name, f"{mode}_data")
+    wanted = [place / name for name in types or corpus.sections(mode)]
+    for folder in wanted:
+        held_md5s(folder)  # as above
+    for folder in wanted:
+        fetch_folder(folder, records.archives(corpus, mode, folder.name, place, mirror))
+    if mode == "eval":
+        print(f"the labels of its test clips are in {corpus.labels}: evaluation_labels in the YAML")
 
 
 def _fetch_reference(archives: Sequence[Archive], folder: Path) -> None:
@@ -106,16 +125,25 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("types", nargs="*", metavar="TYPE", help=", ".join(DEV))
+    parser.add_argument("types", nargs="*", metavar="TYPE", help=f"{', '.join(DEV)}; or a year's")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dcase2020", action="store_true", help="the folders of DCASE 2020 Task 2")
+    for name in list(CORPORA)[1:]:
+        what.add_argument(f"--{name}", action="store_const", dest="corpus", const=name,
+                          help=f"the folders of DCASE {CORPORA[name].year} Task 2")  # fmt: skip
     what.add_argument("--reference", action="store_true", help="what MLPerf Tiny published")
     what.add_argument("--demo", action="store_true", help="demo sound, made on this machine")
+    parser.add_argument("--eval", action="store_true", help="with --dcase2021 to --dcase2026: the "
+                        "evaluation data, instead of the development data")  # fmt: skip
     parser.add_argument("--mirror", metavar="URL", help="take every file from URL/<its name>")
     args = parser.parse_args(argv)
+    if args.eval and not args.corpus:
+        parser.error("--eval goes with one of --dcase2021 to --dcase2026")
+    mode = "eval" if args.eval else "dev"
+    known = CORPORA[args.corpus].sections(mode) if args.corpus else DEV
     for name in args.types:
-        if name not in DEV:
-            raise UserError(f"{name}: no such machine type; known: {', '.join(DEV)}")
+        if name not in known:
+            raise UserError(f"{name}: no such machine type; known: {', '.join(known)}")
     if args.types and (args.reference or args.demo):
         parser.error("--reference and --demo take no TYPE")
     return args

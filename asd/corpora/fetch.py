@@ -57,7 +57,7 @@ def _download(archive: Archive, path: Path, pause_seconds: float) -> None:
     part = path.with_name(f"{path.name}.part")
     for _ in range(2):
         print(f"{path}: downloading {archive.url}", flush=True)
-        _receive(archive.url, part, pause_seconds)
+        receive(archive.url, part, pause_seconds)
         found = _md5(part)
         if found == archive.md5:
             part.replace(path)
@@ -85,8 +85,17 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _receive(url: str, part: Path, pause_seconds: float) -> None:
-    """Bring into `part` what it lacks of the file at `url`."""
+def receive(url: str, part: Path, pause_seconds: float, most_bytes: int | None = None) -> None:
+    """Bring into `part` what it lacks of the file at `url`; whether it is the right one is open.
+
+    Parameters
+    ----------
+    most_bytes : that the file may have; None: MOST_BYTES
+
+    Raises
+    ------
+    UserError : the server refuses, fails for long, or sends too much; or the disk is too small.
+    """
     total, most, failures = None, _size(part), 0
     for tries in itertools.count(1):
         try:
@@ -96,7 +105,7 @@ def _receive(url: str, part: Path, pause_seconds: float) -> None:
                     part.unlink(missing_ok=True)
                     raise TryAgain("not the file that was begun with, starting over")
                 if answer.status_code != 416:  # 416: the part is whole, the body an error page
-                    _append(url, blocks, part, start, total)
+                    _append(url, blocks, part, start, total, most_bytes or MOST_BYTES)
             return
         except TryAgain as error:
             reason = str(error)
@@ -145,9 +154,11 @@ def _extent(
     raise UserError(f"{one_line(answer.url)}: {reason}")
 
 
-def _append(url: str, blocks: Iterator[bytes], part: Path, start: int, total: int | None) -> None:
+def _append(
+    url: str, blocks: Iterator[bytes], part: Path, start: int, total: int | None, most_bytes: int
+) -> None:
     """Write a body, and never more than the file is said to have."""
-    most = _most(url, part, start, total)
+    most = _most(url, part, start, total, most_bytes)
     bar = tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, disable=None)
     done = start
     with bar, part.open("ab" if start else "wb") as file:
@@ -165,7 +176,7 @@ def _append(url: str, blocks: Iterator[bytes], part: Path, start: int, total: in
         raise TryAgain("the connection was closed early")
 
 
-def _most(url: str, part: Path, start: int, total: int | None) -> int:
+def _most(url: str, part: Path, start: int, total: int | None, most_bytes: int) -> int:
     """How long a file may become, in bytes.
 
     Raises
@@ -174,12 +185,12 @@ def _most(url: str, part: Path, start: int, total: int | None) -> int:
     """
     room = max(shutil.disk_usage(part.parent).free + _size(part) - SPARE_BYTES, 0)  # bytes
     if total is None and room:
-        return min(MOST_BYTES, room)
+        return min(most_bytes, room)
     total = total or 0
-    if total > MOST_BYTES:
+    if total > most_bytes:
         raise UserError(
-            f"{url}: {total / 1e9:.0f} GB are announced, no file of ours has more than "
-            f"{MOST_BYTES / 1e9:.0f}; download it with another --mirror"
+            f"{url}: {total / 1e9:.3g} GB are announced, no file of ours has more than "
+            f"{most_bytes / 1e9:.3g}; download it with another --mirror"
         )
     if total > room or not room:
         raise UserError(
