@@ -14,7 +14,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 from asd import cli, config, files, provenance, store
-from asd.corpora.find import find_machine_types, folders
+from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
@@ -56,7 +56,7 @@ def main(argv=None):
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     machine_types = find_machine_types(paths, args.machine_type)
     clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
-    with_test = [name for name in machine_types if folders(paths, name, "test")]
+    with_test = [name for name in machine_types if has_clips(paths, name, "test")]
     survey(paths, with_test, "test", args.skip_bad_clips)
     files.check_writable(paths.models)
 

@@ -42,7 +42,7 @@ def main(argv=None):
         scored.append(detector.score(clips))
         scores.write(paths, scored[-1])
         scores.write_source(paths, path.name, sha256, clip_set.machine_type, clips)
-    if any(clip.label is None for one in scored for clip in one.clips):
+    if any(-1 in one.labels for one in scored):
         n_clips = sum(len(one.clips) for one in scored)
         print(f"{paths.results}: scores of {n_clips} clips without labels")
         print("the evaluation data has no labels, so there is no AUC; scores only")

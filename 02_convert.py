@@ -16,7 +16,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
 from asd import cli, config, files, provenance, store
-from asd.corpora.find import find_machine_types
+from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards, codegen
@@ -77,7 +77,7 @@ def main(argv=None):
             chains[machine_type] = chain, source
         else:
             print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
-    with_clips = [name for name in chains if any_wav(paths.clips(name, "train"))]
+    with_clips = [name for name in chains if has_clips(paths, name, "train")]
     clip_sets = survey(paths, with_clips, "train", args.skip_bad_clips)
     files.check_writable(paths.models)
 

@@ -63,11 +63,17 @@ def find_machine_types(
     for name in () if wanted else strays:
         print(f"left out {folder / name}: {_why_not(folder / name, splits)}")
     chosen = list(dict.fromkeys(wanted)) or found
-    _check_names(folder, chosen, found)
+    check_names(folder, chosen, found)
     return chosen
 
 
-def _check_names(folder: Path, chosen: Sequence[str], found: Sequence[str]) -> None:
+def check_names(folder: Path, chosen: Sequence[str], found: Sequence[str]) -> None:
+    """Refuse machine types whose files would have the same names.
+
+    Raises
+    ------
+    UserError : one of those chosen is another's name with the suffix of a model file.
+    """
     for name in chosen:
         # model_fan_quant.tflite is of fan, its weights int8, and of fan_quant, float.
         other = re.sub("_(quant(_fullint(_micro(_intio)?)?)?|fp32)$", "", name)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd.clips import BadClip, Clip
-from asd.corpora import attributes, dcase2020, labels, names, rows
+from asd.corpora import attributes, dcase2020, labels, names, own, rows
 from asd.corpora.names import Name
 from asd.corpora.rows import Corpus
 from asd.messages import plain
@@ -26,12 +26,21 @@ def find_machine_types(paths: Paths, wanted: Sequence[str] = ()) -> list[str]:
     ------
     UserError : see `dcase2020.find_machine_types`; or there is no such corpus.
     """
+    if paths.cfg.corpus == rows.FOLDER:
+        return own.find_machine_types(paths.data, wanted)
     corpus = rows.named(paths.cfg.corpus)
     splits = tuple(dict.fromkeys((*dcase2020.SPLITS, *corpus.test_folders)))
     return dcase2020.find_machine_types(paths.data, wanted, splits)
 
 
-def folders(paths: Paths, machine_type: str, split: str) -> list[Path]:
+def has_clips(paths: Paths, machine_type: str, split: str) -> bool:
+    """Whether there is anything of a split of a machine type."""
+    if paths.cfg.corpus == rows.FOLDER:
+        return own.has_clips(paths.data, machine_type, split)
+    return bool(_folders(paths, machine_type, split))
+
+
+def _folders(paths: Paths, machine_type: str, split: str) -> list[Path]:
     """The folders that hold a split of a machine type, those that are there.
 
     A folder called as the split counts, too: 2021's test sets are joined by some.
@@ -53,8 +62,10 @@ def find_clips(paths: Paths, machine_type: str, split: str) -> Found:
     UserError : a folder is missing or holds no .wav file; names are of another year; two clips
         have one name; the list of labels is none, or not of these clips.
     """
+    if paths.cfg.corpus == rows.FOLDER:
+        return _own(paths, machine_type, split)
     corpus = rows.named(paths.cfg.corpus)
-    places = folders(paths, machine_type, split)
+    places = _folders(paths, machine_type, split)
     clips: list[Clip] = []
     bad: list[BadClip] = []
     for place in places or [paths.clips(machine_type, corpus.folders(split)[0])]:
@@ -75,6 +86,18 @@ def find_clips(paths: Paths, machine_type: str, split: str) -> Found:
     if corpus.has_domains:
         _tell_missing_domain(clips, f"{machine_type} {split}")
     return places, clips, bad
+
+
+def _own(paths: Paths, machine_type: str, split: str) -> Found:
+    if paths.cfg.evaluation_labels:
+        raise UserError(
+            f"evaluation_labels: {plain(paths.cfg.evaluation_labels)} is for the years of DCASE; "
+            f"with corpus: {rows.FOLDER} labels stand in {own.LIST} or are folders' names"
+        )
+    clips, bad = own.find_clips(paths.data, paths.mode, machine_type, split)
+    _refuse_equal_names(clips)
+    places = {one.path.parent for one in (*clips, *bad)}
+    return sorted(places), _in_order(clips, split), bad
 
 
 def _in_folder(

@@ -138,6 +138,7 @@ _ROWS = (
         channels=("near", "far"),
     ),
 )
+FOLDER = "folder"  # one's own recordings, see `own.py`; no row
 CORPORA = {row.name: row for row in _ROWS}
 
 
@@ -149,5 +150,5 @@ def named(name: str) -> Corpus:
     UserError : there is none of that name.
     """
     if name not in CORPORA:
-        raise UserError(f"corpus: no {shown(name)}; known: {', '.join(CORPORA)}")
+        raise UserError(f"corpus: no {shown(name)}; known: {', '.join(CORPORA)}, {FOLDER}")
     return CORPORA[name]
