@@ -109,11 +109,11 @@ def test_known_md5s_need_no_record(server):  # noqa: F811
         (b"a page about it", "not the description of a record"),
         (b'{"files": 3}', "not the description of a record"),
         (b'{"files": [{"key": "../dev_fan.zip", "checksum": "md5:%s", "size": 1}]}' % (b"0" * 32),
-         "not the description of a record"),
+         r"no dev_fan.zip with an md5 in it; it has \.\./dev_fan.zip"),
         (b'{"files": [{"key": "dev_fan.zip", "checksum": "sha256:12", "size": 1}]}',
-         "not the description of a record"),
+         "no dev_fan.zip with an md5 in it; it has dev_fan.zip"),
         (b"[" * 100000, "not the description of a record"),
-        (b'{"files": []}', "no dev_fan.zip in it; it has nothing"),
+        (b'{"files": []}', "no dev_fan.zip with an md5 in it; it has nothing"),
         (b" " * (records.MOST_BYTES + 1), "GB are announced"),
         (None, "HTTP 404"),
     ],
@@ -124,8 +124,7 @@ def test_a_record_that_is_none(server, body, why):  # noqa: F811
     with pytest.raises(UserError, match=why) as caught:
         download.main(["--dcase2024", "fan", "--mirror", server.url])
     assert "\n" not in str(caught.value)
-    if why != "no dev_fan.zip in it; it has nothing":
-        assert tree() == []
+    assert tree() == [], "nothing is kept"
 
 
 def test_a_kept_record_that_is_damaged_is_named(server):  # noqa: F811
@@ -153,3 +152,24 @@ def test_types_of_the_other_data_are_refused(capsys):
     with pytest.raises(SystemExit):
         download.main(["--dcase2020", "--eval"])
     assert "--eval goes with" in capsys.readouterr().err
+
+
+def test_a_record_that_grows_is_asked_for_again(server):  # noqa: F811
+    row, folder = rows.named("dcase2024"), Path("dcase2024/dev_data")
+    both = [serve(server, f"dev_{m}.zip", clips(m, "train")) for m in ("fan", "bearing")]
+    describe(server, DEV, both[0])
+    records.archives(row, "dev", "fan", folder, server.url, 0)
+    describe(server, DEV, *both)
+    (found,) = records.archives(row, "dev", "bearing", folder, server.url, 0)
+    assert found == both[1]
+
+
+def test_the_row_of_2020_is_the_table_of_downloads():
+    row = rows.named("dcase2020")
+    tables = (download.DEV, download.EVAL_TRAIN, download.EVAL_TEST)
+    for record, pattern, table in zip(row.records, row.archives, tables, strict=True):
+        assert set(table) == set(row.dev) == set(row.evaluation)
+        for machine, archive in table.items():
+            name = f"{pattern.format(machine)}.zip"
+            assert archive.name == name
+            assert archive.url == f"https://zenodo.org/records/{record}/files/{name}"

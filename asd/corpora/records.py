@@ -28,8 +28,8 @@ NAMES_SHOWN = 300  # letters of a record's file names in a message
 class _File(msgspec.Struct):
     """A file of a record, as Zenodo's API tells it."""
 
-    key: Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[A-Za-z0-9][\w.+-]*$")]
-    checksum: Annotated[str, msgspec.Meta(pattern="^md5:[0-9a-f]{32}$")]
+    key: str  # its name
+    checksum: str  # md5:<32 hex digits>
     size: Annotated[int, msgspec.Meta(ge=0)]  # bytes
 
 
@@ -69,8 +69,7 @@ def archives(
         if md5 := MD5S.get(corpus.name, {}).get(stem):
             name = f"{stem}.zip"
         else:
-            listed = _listed(record, folder, mirror, pause_seconds)
-            name, md5 = _newest(listed, stem, record)
+            name, md5 = _described(record, stem, folder, mirror, pause_seconds)
         url = (
             f"{mirror.rstrip('/')}/{name}" if mirror else f"{ZENODO}/records/{record}/files/{name}"
         )
@@ -78,42 +77,46 @@ def archives(
     return found
 
 
-def _newest(listed: Sequence[_File], stem: str, record: int) -> tuple[str, str]:
-    """Name and md5 of an archive, of its last release."""
-    releases = {}
-    for file in listed:
-        if match := re.fullmatch(rf"{re.escape(stem)}(?:_r([0-9]{{1,3}}))?\.zip", file.key):
-            releases[int(match[1] or 1)] = file
-    if not releases:
-        names = plain(", ".join(file.key for file in listed), NAMES_SHOWN) or "nothing"
-        raise UserError(f"record {record}: no {stem}.zip in it; it has {names}")
-    newest = releases[max(releases)]
-    return newest.key, newest.checksum.removeprefix("md5:")
-
-
-def _listed(record: int, folder: Path, mirror: str | None, pause_seconds: float) -> Sequence[_File]:
-    """The files of a record, as kept, or as its API tells."""
+def _described(
+    record: int, stem: str, folder: Path, mirror: str | None, pause_seconds: float
+) -> tuple[str, str]:
+    """Name and md5 of an archive, as kept, or as the record's API tells them."""
     kept = folder / ".records" / f"{record}.json"
-    if kept.exists():
-        return _decoded(kept, f"{kept}: damaged; remove it").files
+    if kept.exists() and (one := _newest(_decoded(kept, f"{kept}: damaged; remove it"), stem)):
+        return one
     url = f"{(mirror or ZENODO).rstrip('/')}/api/records/{record}"
     part = kept.with_suffix(".part")
     kept.parent.mkdir(parents=True, exist_ok=True)
     part.unlink(missing_ok=True)
     try:
         receive(url, part, pause_seconds, MOST_BYTES)
-        found = _decoded(part, f"{url}: not the description of a record; try again later")
+        listed = _decoded(part, f"{url}: not the description of a record; try again later")
     finally:
         part.unlink(missing_ok=True)
-    files.write_json(kept, _Record(found.files, url))
-    print(f"{kept}: names, sizes and md5s of {len(found.files)} files, as {url} tells them")
-    return found.files
+    one = _newest(listed, stem)
+    if one is None:
+        names = plain(", ".join(file.key for file in listed), NAMES_SHOWN) or "nothing"
+        raise UserError(f"{url}: no {stem}.zip with an md5 in it; it has {names}")
+    files.write_json(kept, _Record(listed, url))
+    print(f"{kept}: names, sizes and md5s of {len(listed)} files, as {url} tells them")
+    return one
 
 
-def _decoded(path: Path, wrong: str) -> _Record:
+def _newest(listed: Sequence[_File], stem: str) -> tuple[str, str] | None:
+    """Name and md5 of an archive, of its last release, if it is there."""
+    releases = {}
+    for file in listed:
+        name = re.fullmatch(rf"{re.escape(stem)}(?:_r([0-9]{{1,3}}))?\.zip", file.key)
+        md5 = re.fullmatch("md5:([0-9a-f]{32})", file.checksum)
+        if name and md5:
+            releases[int(name[1] or 1)] = file.key, md5[1]
+    return releases[max(releases)] if releases else None
+
+
+def _decoded(path: Path, wrong: str) -> list[_File]:
     if path.stat().st_size > MOST_BYTES:
         raise UserError(wrong)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Record)
+        return msgspec.json.decode(path.read_bytes(), type=_Record).files
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{wrong} ({plain(str(error), 100)})") from error
