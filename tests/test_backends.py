@@ -1,14 +1,25 @@
 """Back ends against their definitions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
-from asd.backends import Knn
+from asd import backends
+from asd.backends import KINDS, Knn
+from asd.backends.distances import nearest
+from asd.sections import Choice
 from common import UserError
 
 RNG = np.random.default_rng(0)
 TRAIN = RNG.normal(1, 1, (40, 6)).astype(np.float32)
 TEST = RNG.normal(1, 2, (15, 6)).astype(np.float32)
+
+
+def of(kind, **values):
+    """A back end as a YAML file names it."""
+    return backends.of(Choice(Path("my.yaml"), "detector.backend", kind, values))
 
 
 def knn(distance, neighbours, domains):
@@ -20,7 +31,7 @@ def knn(distance, neighbours, domains):
 def distances(distance):
     """(n_test, n_train)"""
     if distance == "euclidean":
-        return np.linalg.norm(TEST[:, None] - TRAIN, axis=2)
+        return cdist(TEST, TRAIN)
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (TEST, TRAIN))
     return 1 - a @ b.T
 
@@ -54,3 +65,135 @@ def test_too_few_clips_are_named():
         UserError, match="neighbours is 3, .* 2 training clips of the target domain"
     ):
         knn("cosine", 3, ["source"] * 38 + ["target"] * 2)
+
+
+def test_source_and_target_have_neighbours_of_their_own():
+    domains = ["source"] * 30 + ["target"] * 10
+    source, target = distances("euclidean")[:, :30], distances("euclidean")[:, 30:]
+    expected = np.minimum(np.sort(source, axis=1)[:, :3].mean(axis=1), target.min(axis=1))
+    np.testing.assert_allclose(knn("euclidean", (3, 1), domains), expected, rtol=1e-12)
+    expected = np.sort(source, axis=1)[:, :2].mean(axis=1)
+    np.testing.assert_allclose(knn("euclidean", (2, 0), domains), expected, rtol=1e-12)
+    with pytest.raises(UserError, match="neighbours leaves no training clip to compare with"):
+        knn("euclidean", (0, 1), ["source"] * 40)
+
+
+def test_a_clip_without_domain_counts_as_source():
+    some = ["", "source"] * 15 + ["target"] * 10
+    all_named = ["source"] * 30 + ["target"] * 10
+    np.testing.assert_array_equal(knn("cosine", 2, some), knn("cosine", 2, all_named))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+@pytest.mark.parametrize("spread", [1, 1e-9])
+def test_the_nearest_are_those_of_all_pairs(scale, spread):
+    """Also where a matrix product cannot tell the points of the pool apart."""
+    rng = np.random.default_rng(1)
+    pool = scale * (1 + spread * rng.normal(size=(300, 5)))
+    pool[200:] = pool[:100]
+    points = np.concatenate([pool[::7], scale * (1 + spread * rng.normal(size=(50, 5)))])
+    units = rng.uniform(0.1, 1, 300)
+    units[:3] = 1e-12
+    far = cdist(points, pool) / units
+    lengths, places = nearest(pool, points, 4, units)
+    expected = np.argsort(far, axis=1, kind="stable")[:, :4]
+    np.testing.assert_array_equal(places, expected)
+    np.testing.assert_array_equal(lengths, np.take_along_axis(far, expected, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "n_target", "n_after"),
+    [(0.5, 10, 15), (0.2, 10, 10), (0.33, 10, 10), (0.5, 2, 15), (0.5, 1, 1), (0.5, 0, 0)],
+)
+def test_smote_fills_the_target_domain_up(ratio, n_target, n_after):
+    """A ratio that is met adds nothing; few target clips are neighbours of one another."""
+    backend = of("smote", distance="cosine", neighbours=1, ratio=ratio, between=3)
+    backend.fit(TRAIN[: 30 + n_target], ["source"] * 30 + ["target"] * n_target)
+    assert len(backend.arrays().get("target", ())) == n_after
+    assert np.isfinite(backend.score(TEST)).all()
+    norms = np.linalg.norm(backend.arrays()["source"], axis=1)
+    np.testing.assert_allclose(norms, 1)
+
+
+def test_smote_where_source_clips_are_few_adds_nothing():
+    domains = ["source"] * 5 + ["target"] * 35
+    backend = of("smote", distance="cosine", neighbours=1, ratio=0.5, between=3)
+    backend.fit(TRAIN, domains)
+    np.testing.assert_allclose(backend.score(TEST), knn("cosine", 1, domains), rtol=1e-12)
+
+
+def test_a_clip_that_is_there_often_is_no_anomaly_by_local_density():
+    train = np.concatenate([TRAIN, *[TRAIN[:2]] * 4])
+    backend = of("rescaled_knn", distance="cosine", neighbours=1, local_neighbours=4)
+    backend.fit(train, [""] * len(train))
+    scores = backend.score(np.concatenate([TRAIN[:2], TEST]))
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(scores[:2], 0)
+    assert (scores[2:] > 0).all()
+
+
+ALL = {
+    "knn": {"distance": "cosine", "neighbours": [3, 2]},
+    "smote": {"distance": "half_chord", "neighbours": 1, "ratio": 0.8, "between": 2},
+    "kmeans": {"distance": "cosine", "clusters": 16},
+    "rescaled_knn": {"distance": "euclidean", "neighbours": 2, "local_neighbours": 4},
+}
+# Wide enough that matrix products are blocked, and that their rounding depends on a row's place.
+WIDE_TRAIN = RNG.normal(1, 1, (300, 67)).astype(np.float32)
+WIDE_TEST = RNG.normal(1, 1.5, (40, 67)).astype(np.float32)
+WIDE_DOMAINS = ["source"] * 200 + ["target"] * 100
+
+
+def fitted(kind):
+    backend = of(kind, **ALL[kind])
+    backend.fit(WIDE_TRAIN, WIDE_DOMAINS)
+    return backend
+
+
+def test_every_kind_is_tested():
+    assert ALL.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_equal_embeddings_have_equal_scores_in_any_company(kind):
+    backend = fitted(kind)
+    alone = np.concatenate([backend.score(one[None]) for one in WIDE_TEST])
+    assert alone.dtype == np.float64
+    assert len(set(alone)) == len(alone)
+    for n_others in (0, 1, 3, 30):
+        others = np.random.default_rng(n_others).normal(size=(n_others, 67)).astype(np.float32)
+        order = np.random.default_rng(n_others).permutation(80)
+        twice = np.concatenate([WIDE_TEST, WIDE_TEST])[order]
+        scores = backend.score(np.concatenate([others, twice]))[n_others:]
+        np.testing.assert_array_equal(scores, np.concatenate([alone, alone])[order])
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_lies_far_off_is_more_anomalous_than_training_clips(kind):
+    backend = fitted(kind)
+    off = backend.score(-2 * WIDE_TRAIN[:20])
+    assert off.min() > np.median(backend.score(WIDE_TRAIN))
+    assert np.isfinite(off).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "expected"),
+    [
+        ("kmeans", {"clusters": 17}, "clusters is 17, .* 16 training clips of the source domain"),
+        ("rescaled_knn", {"local_neighbours": 20},
+         "local_neighbours is 20 and the clip itself, .* 20 training clips"),
+        ("rescaled_knn", {"neighbours": 21}, "neighbours is 21, but there are only 20 training"),
+        ("smote", {"neighbours": [17, 1]}, "neighbours is 17, .* 16 .* of the source domain"),
+    ],
+)  # fmt: skip
+def test_what_too_few_clips_are_for_is_named(kind, changed, expected):
+    backend = of(kind, **ALL[kind] | changed)
+    with pytest.raises(UserError, match=expected) as caught:
+        backend.fit(TRAIN[:20], ["source"] * 16 + ["target"] * 4)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("neighbours", [0, "all", [1], [1, -1], [1, 1, 1], [[1], 1]])
+def test_neighbours_are_a_number_or_two(neighbours):
+    with pytest.raises(UserError, match=r"my\.yaml: key detector\.backend\.neighbours"):
+        of("knn", distance="cosine", neighbours=neighbours)

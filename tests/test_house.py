@@ -234,7 +234,7 @@ BREAKS = {
     "an app in an app": (between_apps, "apps/benchmarks/measure.py",
                          "def f():\n    import apps.submission.rules\n"),
     "TensorFlow at import": (heavy_at_import, "asd/training.py", "import tensorflow as tf\n"),
-    "scikit-learn at import": (heavy_at_import, "asd/backends.py",
+    "scikit-learn at import": (heavy_at_import, "asd/backends/__init__.py",
                                "from sklearn.metrics import roc_curve\n"),
     "a heavy room at import": (heavy_at_import, "asd/training.py",
                                "from asd import dense_training\n"),
