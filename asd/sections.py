@@ -104,19 +104,26 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_choices(kind: type, path: Path, values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The values, with a `Choice` in the place of each mapping that has a kind."""
+    """The values, with a `Choice` in the place of each mapping that has a kind, also in lists."""
     result = dict(values)
     for field in msgspec.structs.fields(kind):
         value, key = values.get(field.name), f"{prefix}{field.name}"
         if _is_section(field.type) and isinstance(value, dict):
             result[field.name] = _with_choices(field.type, path, value, f"{key}.")
         elif field.type is Choice and field.name in values:
-            if not (isinstance(value, dict) and isinstance(value.get("kind"), str)):
-                raise UserError(f"{path}: key {key}: expected a mapping with a kind, and this is "
-                                f"{shown(value)}")  # fmt: skip
-            others = {name: other for name, other in value.items() if name != "kind"}
-            result[field.name] = Choice(path, key, value["kind"], others)
+            result[field.name] = _choice(path, key, value)
+        elif field.type == tuple[Choice, ...] and isinstance(value, list):
+            result[field.name] = [_choice(path, f"{key}[{i}]", one) for i, one in enumerate(value)]
     return result
+
+
+def _choice(path: Path, key: str, value: Any) -> Choice:
+    """A mapping with a kind as a `Choice`."""
+    if not (isinstance(value, dict) and isinstance(value.get("kind"), str)):
+        raise UserError(f"{path}: key {key}: expected a mapping with a kind, and this is "
+                        f"{shown(value)}")  # fmt: skip
+    others = {name: other for name, other in value.items() if name != "kind"}
+    return Choice(path, key, value["kind"], others)
 
 
 def _is_section(kind: Any) -> bool:
@@ -169,7 +176,8 @@ def _plain(error: msgspec.ValidationError, values: dict[str, Any], kind: type, p
     at = " - at `$"
     if own := str(error.__cause__ or ""):  # of a section's own check: anything may stand in it
         where = str(error)[len(own) :].removeprefix(f"{at}.").rstrip("`")
-        return (f"key {prefix}{where}: " if where else "") + plain(own, MOST_MESSAGE)
+        named = f"{prefix}{where}".rstrip(".")
+        return (f"key {named}: " if named else "") + plain(own, MOST_MESSAGE)
     message, _, where = str(error).rpartition(at) if at in str(error) else (str(error), "", "")
     where = where.rstrip("`")
     missing = re.fullmatch(r"Object missing required field `(.+)`", message)

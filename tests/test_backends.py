@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.covariance import LedoitWolf
+from sklearn.ensemble import IsolationForest
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import LocalOutlierFactor
 
 from asd import backends
 from asd.backends import KINDS, Knn
@@ -137,7 +141,13 @@ ALL = {
     "smote": {"distance": "half_chord", "neighbours": 1, "ratio": 0.8, "between": 2},
     "kmeans": {"distance": "cosine", "clusters": 16},
     "rescaled_knn": {"distance": "euclidean", "neighbours": 2, "local_neighbours": 4},
-}
+    "gmm": {"components": 2, "covariance": "full"},
+    "lof": {"distance": "euclidean", "neighbours": 5},
+    "mahalanobis": {},
+    "isolation": {"trees": 30},
+    "fusion": {"parts": [{"kind": "knn", "distance": "cosine", "neighbours": 1},
+                         {"kind": "gmm", "components": 3, "covariance": "diag"}]},
+}  # fmt: skip
 # Wide enough that matrix products are blocked, and that their rounding depends on a row's place.
 WIDE_TRAIN = RNG.normal(1, 1, (300, 67)).astype(np.float32)
 WIDE_TEST = RNG.normal(1, 1.5, (40, 67)).astype(np.float32)
@@ -184,6 +194,8 @@ def test_what_lies_far_off_is_more_anomalous_than_training_clips(kind):
          "local_neighbours is 20 and the clip itself, .* 20 training clips"),
         ("rescaled_knn", {"neighbours": 21}, "neighbours is 21, but there are only 20 training"),
         ("smote", {"neighbours": [17, 1]}, "neighbours is 17, .* 16 .* of the source domain"),
+        ("gmm", {"components": 21}, "components is 21, but there are only 20 training clips"),
+        ("lof", {"neighbours": 20}, "neighbours is 20 and the clip itself, .* 20 training clips"),
     ],
 )  # fmt: skip
 def test_what_too_few_clips_are_for_is_named(kind, changed, expected):
@@ -191,6 +203,100 @@ def test_what_too_few_clips_are_for_is_named(kind, changed, expected):
     with pytest.raises(UserError, match=expected) as caught:
         backend.fit(TRAIN[:20], ["source"] * 16 + ["target"] * 4)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ratio", [0, -1, 1.5, float("nan"), float("inf"), "half"])
+def test_a_ratio_is_more_than_0_and_at_most_1(ratio):
+    with pytest.raises(UserError, match=r"my\.yaml: key detector\.backend\.ratio"):
+        of("smote", **ALL["smote"] | {"ratio": ratio})
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([], "key detector.backend: parts is empty"),
+        ("knn", "key detector.backend.parts: expected array"),
+        (["knn"], r"key detector.backend.parts\[0\]: expected a mapping with a kind"),
+        ([{"kind": "mahalanobis"}, {"kind": "lof", "distance": "far", "neighbours": 2}],
+         r"key detector.backend.parts\[1\].distance: expected one of cosine, euclidean"),
+        ([{"kind": "lof", "distanc": "cosine", "neighbours": 2}],
+         r"unknown key detector.backend.parts\[0\].distanc; did you mean .*\[0\].distance\?"),
+        ([{"kind": "fusion", "parts": []}], r"key detector.backend.parts\[0\].kind: no 'fusion'"),
+    ],
+)  # fmt: skip
+def test_parts_of_a_fusion_are_back_ends(parts, expected):
+    with pytest.raises(UserError, match=expected) as caught:
+        of("fusion", parts=parts)
+    assert str(caught.value).startswith("my.yaml: ")
+
+
+# By scikit-learn
+
+CORRELATED = (RNG.normal(size=(200, 6)) @ RNG.normal(size=(6, 6)) + 2).astype(np.float32)
+QUERIES = (1.5 * CORRELATED[:50] + RNG.normal(size=(50, 6))).astype(np.float32)
+
+
+def by_ours(kind, **values):
+    backend = of(kind, **values)
+    backend.fit(CORRELATED, [""] * len(CORRELATED))
+    return backend.score(QUERIES)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("components", [1, 3])
+def test_gmm_is_scikit_learns(covariance, components):
+    mixture = GaussianMixture(components, covariance_type=covariance, random_state=0)
+    expected = -mixture.fit(CORRELATED.astype(float)).score_samples(QUERIES.astype(float))
+    ours = by_ours("gmm", components=components, covariance=covariance)
+    np.testing.assert_allclose(ours, expected, rtol=1e-8)
+
+
+def test_mahalanobis_is_scikit_learns():
+    shrunk = LedoitWolf().fit(CORRELATED.astype(float))
+    expected = np.sqrt(shrunk.mahalanobis(QUERIES.astype(float)))
+    np.testing.assert_allclose(by_ours("mahalanobis"), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_lof_is_scikit_learns(distance):
+    lof = LocalOutlierFactor(7, metric=distance, algorithm="brute", novelty=True)
+    expected = -lof.fit(CORRELATED.astype(float)).score_samples(QUERIES.astype(float))
+    np.testing.assert_allclose(by_ours("lof", distance=distance, neighbours=7), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_clips", [2, 3, 60, 200])
+def test_isolation_is_scikit_learns(n_clips):
+    backend = of("isolation", trees=40)
+    backend.fit(CORRELATED[:n_clips], [""] * n_clips)
+    forest = IsolationForest(n_estimators=40, random_state=0).fit(CORRELATED[:n_clips])
+    np.testing.assert_allclose(backend.score(QUERIES), -forest.score_samples(QUERIES), rtol=1e-12)
+
+
+def test_fusion_is_the_mean_of_scores_normalised_by_clips_not_learnt():
+    parts = [{"kind": "knn", "distance": "euclidean", "neighbours": 1}, {"kind": "mahalanobis"}]
+    expected = np.zeros(len(QUERIES))
+    for part in parts:
+        backend, held_out = of(**part), []
+        for fold in range(5):
+            there = np.arange(200) % 5 == fold
+            backend.fit(CORRELATED[~there], [""] * 160)
+            held_out.extend(backend.score(CORRELATED[there]))
+        backend.fit(CORRELATED, [""] * 200)
+        expected += (backend.score(QUERIES) - np.mean(held_out)) / np.std(held_out) / 2
+    np.testing.assert_allclose(by_ours("fusion", parts=parts), expected, rtol=1e-9)
+
+
+def test_every_fold_of_a_fusion_has_target_clips():
+    """Though they are few and stand together."""
+    backend = of("fusion", parts=[{"kind": "knn", "distance": "cosine", "neighbours": [1, 4]}])
+    backend.fit(TRAIN, ["target"] * 5 + ["source"] * 35)
+    with pytest.raises(UserError, match="3 training clips of the target domain; .* four fifths"):
+        backend.fit(TRAIN, ["target"] * 4 + ["source"] * 36)
+
+
+def test_embeddings_that_do_not_differ_are_named():
+    with pytest.raises(UserError, match="embeddings do not differ"):
+        of("mahalanobis").fit(np.ones((9, 3), np.float32), [""] * 9)
 
 
 @pytest.mark.parametrize("neighbours", [0, "all", [1], [1, -1], [1, 1, 1], [[1], 1]])

@@ -7,13 +7,14 @@ the name that `kind` has in the YAML.
 from __future__ import annotations
 
 from asd.backends.backend import BackEnd
-from asd.backends.clusters import KMeans
-from asd.backends.knn import Knn, RescaledKnn, Smote
+from asd.backends.fusion import Fusion
+from asd.backends.knn import Knn
+from asd.backends.single import SINGLE
 from asd.sections import Choice
 
-__all__ = ["KINDS", "BackEnd", "KMeans", "Knn", "RescaledKnn", "Smote", "of"]
+__all__ = ["KINDS", "BackEnd", "Knn", "of"]
 
-KINDS = {"knn": Knn, "smote": Smote, "kmeans": KMeans, "rescaled_knn": RescaledKnn}
+KINDS = {**SINGLE, "fusion": Fusion}
 
 
 def of(choice: Choice) -> BackEnd:

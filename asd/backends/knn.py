@@ -18,6 +18,8 @@ KnnDistance = Literal["cosine", "euclidean", "half_chord"]
 # Of both domains, or of source and target.
 Neighbours = Positive | Annotated[tuple[NotNegative, ...], msgspec.Meta(min_length=2, max_length=2)]
 
+Ratio = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
 
 class Knn:
     """Mean distance to the nearest training clips of a domain; of the two domains the lesser.
@@ -86,7 +88,7 @@ class Smote:
 
         distance: KnnDistance
         neighbours: Neighbours
-        ratio: float  # of target to source clips, which is filled up to
+        ratio: Ratio  # of target to source clips, up to which is filled
         between: Positive  # nearest target clips of each towards which new points lie
 
     def __init__(self, settings: Settings) -> None:
