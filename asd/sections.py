@@ -28,7 +28,7 @@ MOST_MESSAGE = 200  # letters of what a section's own check says
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A mapping of the YAML file; every key is required."""
+    """A mapping of the YAML file; every key without a default is required."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Back ends against their definitions."""
 
+import functools
+import io
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from asd import backends
 from asd.backends import KINDS, Knn
+from asd.backends.by_section import BySection
 from asd.backends.distances import nearest
 from asd.sections import Choice
 from common import UserError
@@ -303,3 +306,77 @@ def test_embeddings_that_do_not_differ_are_named():
 def test_neighbours_are_a_number_or_two(neighbours):
     with pytest.raises(UserError, match=r"my\.yaml: key detector\.backend\.neighbours"):
         of("knn", distance="cosine", neighbours=neighbours)
+
+
+# Saved and loaded
+
+
+def saved(arrays, **others):
+    """Arrays as a file without pickles gives them back; some replaced, or left out with None."""
+    file = io.BytesIO()
+    np.savez(file, **{n: v for n, v in (arrays | others).items() if v is not None})
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_back_end_from_a_file_is_the_fitted_one(kind):
+    backend = fitted(kind)
+    expected, arrays = backend.score(WIDE_TEST), backend.arrays()
+    again = of(kind, **ALL[kind])
+    again.load(saved(arrays))
+    np.testing.assert_array_equal(again.score(WIDE_TEST), expected)
+    assert again.arrays().keys() == arrays.keys()
+    for name, values in again.arrays().items():
+        np.testing.assert_array_equal(values, arrays[name])
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_damaged_back_end_is_refused(kind):
+    """Each of its arrays missing, with an axis more, without values, of no numbers, of text."""
+    arrays = fitted(kind).arrays()
+    for name, values in arrays.items():
+        texts, nothing = values.astype(str), values * np.nan
+        for other in (None, values[None], values[:0], nothing, texts, values.astype(complex)):
+            if other is None and name.rpartition(".")[2] in ("source", "target"):
+                continue  # a domain may have had no clips
+            backend = of(kind, **ALL[kind])
+            with pytest.raises((KeyError, ValueError, IndexError, ZeroDivisionError)):
+                backend.load(saved(arrays, **{name: other}))
+                backend.score(WIDE_TEST)
+
+
+@pytest.mark.parametrize("name", ["children", "roots", "features"])
+@pytest.mark.parametrize("place", [-1 << 40, 1 << 40])
+def test_trees_whose_nodes_lie_elsewhere_are_refused(name, place):
+    arrays = fitted("isolation").arrays()
+    backend = of("isolation", **ALL["isolation"])
+    with pytest.raises((ValueError, IndexError)):
+        backend.load(saved(arrays, **{name: np.full_like(arrays[name], place)}))
+        backend.score(WIDE_TEST)
+
+
+def test_each_section_has_a_back_end_of_its_own():
+    make = functools.partial(of, "knn", distance="cosine", neighbours=2)
+    domains = ["source"] * 30 + ["target"] * 10
+    sections = ["01", "02", "03", "02"] * 10
+    backend = BySection(make, apart=True)
+    backend.fit(TRAIN, domains, sections)
+    of_test = ["02", "03", "01"] * 5
+    scores = backend.score(TEST, of_test)
+    again = BySection(make, apart=True)
+    again.load(saved(backend.arrays()))
+    np.testing.assert_array_equal(again.score(TEST, of_test), scores)
+    for section in ("01", "02", "03"):
+        there = [i for i, one in enumerate(sections) if one == section]
+        alone, here = make(), [i for i, one in enumerate(of_test) if one == section]
+        alone.fit(TRAIN[there], [domains[i] for i in there])
+        np.testing.assert_array_equal(scores[here], alone.score(TEST[here]))
+    together = BySection(make, apart=False)
+    together.fit(TRAIN, domains, sections)
+    np.testing.assert_array_equal(together.score(TEST, of_test), knn("cosine", 2, domains))
+    with pytest.raises(UserError, match="section 04 has no training clips"):
+        backend.score(TEST[:1], ["04"])
+    with pytest.raises(UserError, match="section 09: .* there are only 1 training clips"):
+        backend.fit(TRAIN, domains, ["09", *["01"] * 39])

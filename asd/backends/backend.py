@@ -78,3 +78,9 @@ def taken(arrays: dict[str, np.ndarray], name: str, like: str) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"{name} holds what is no number")
     return values
+
+
+def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, by what follows it."""
+    return {name.removeprefix(prefix): values for name, values in arrays.items()
+            if name.startswith(prefix)}  # fmt: skip

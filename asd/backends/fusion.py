@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asd.backends.backend import BackEnd, taken
+from asd.backends.backend import BackEnd, part, taken
 from asd.backends.single import SINGLE
 from asd.sections import Choice, Section
 from common import UserError
@@ -37,8 +37,8 @@ class Fusion:
 
     def __init__(self, settings: Settings) -> None:
         self._parts: list[BackEnd] = []
-        for part in settings.parts:
-            kind, of_kind = part.section(SINGLE)
+        for choice in settings.parts:
+            kind, of_kind = choice.section(SINGLE)
             self._parts.append(kind(of_kind))
 
     def fit(self, embeddings: np.ndarray, domains: Sequence[str]) -> None:
@@ -48,29 +48,30 @@ class Fusion:
             fold[i] = seen[domain] % FOLDS
             seen[domain] += 1
         means, deviations = [], []
-        for part in self._parts:
+        for backend in self._parts:
             held_out = np.empty(len(domains))
             for one in sorted(set(fold.tolist())):
-                _fit_to(part, embeddings, domains, fold != one)
-                held_out[fold == one] = part.score(embeddings[fold == one])
+                _fit_to(backend, embeddings, domains, fold != one)
+                held_out[fold == one] = backend.score(embeddings[fold == one])
             means.append(held_out.mean())
             deviations.append(max(held_out.std(), LEAST))
-            part.fit(embeddings, domains)
+            backend.fit(embeddings, domains)
         self._means, self._deviations = np.array(means), np.array(deviations)
 
     def score(self, embeddings: np.ndarray) -> np.ndarray:
         """See `BackEnd.score`."""
         total = np.zeros(len(embeddings))
-        for part, mean, deviation in zip(self._parts, self._means, self._deviations, strict=True):
-            total += (part.score(embeddings) - mean) / deviation
+        normal = zip(self._parts, self._means, self._deviations, strict=True)
+        for backend, mean, deviation in normal:
+            total += (backend.score(embeddings) - mean) / deviation
         return total / len(self._parts)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """See `BackEnd.arrays`."""
         of_parts = {
             f"{i}.{name}": values
-            for i, part in enumerate(self._parts)
-            for name, values in part.arrays().items()
+            for i, backend in enumerate(self._parts)
+            for name, values in backend.arrays().items()
         }
         return {"means": self._means, "deviations": self._deviations, **of_parts}
 
@@ -80,14 +81,12 @@ class Fusion:
                                          ("means", "deviations"))  # fmt: skip
         if not len(self._means) == len(self._deviations) == len(self._parts):
             raise ValueError("other parts")
-        for i, part in enumerate(self._parts):
-            prefix = f"{i}."
-            part.load({name.removeprefix(prefix): values for name, values in arrays.items()
-                       if name.startswith(prefix)})  # fmt: skip
+        for i, one in enumerate(self._parts):
+            one.load(part(arrays, f"{i}."))
 
 
 def _fit_to(
-    part: BackEnd, embeddings: np.ndarray, domains: Sequence[str], which: np.ndarray
+    backend: BackEnd, embeddings: np.ndarray, domains: Sequence[str], which: np.ndarray
 ) -> None:
     """Fit a part to some of the clips.
 
@@ -98,7 +97,7 @@ def _fit_to(
     if not which.any():
         raise UserError("detector.backend: fusion needs two training clips; use more")
     try:
-        part.fit(embeddings[which], [d for d, one in zip(domains, which, strict=True) if one])
+        backend.fit(embeddings[which], [d for d, one in zip(domains, which, strict=True) if one])
     except UserError as error:
         raise UserError(f"{error} (fusion fits its parts to four fifths of the clips, too, to "
                         "normalise their scores)") from error  # fmt: skip

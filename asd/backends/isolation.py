@@ -67,12 +67,14 @@ class Isolation:
         axes = {"children": "ij", "features": "i", "thresholds": "i", "depths": "i"}
         self._nodes = {name: taken(arrays, name, like) for name, like in axes.items()}
         self._roots, self._scale = taken(arrays, "roots", "i"), taken(arrays, "scale", "i")
-        children, n_nodes = self._nodes["children"], len(self._nodes["depths"])
-        shapes = {len(values) for values in self._nodes.values()} | {n_nodes}
-        known = children.min() >= 0 and max(children.max(), self._roots.max()) < n_nodes
-        if len(shapes) != 1 or children.shape[1] != 2 or not known or self._roots.min() < 0:
-            raise ValueError("trees whose nodes are not all there")
-        if self._scale.shape != (2,) or self._scale[1] > n_nodes:
+        lengths = {len(values) for values in self._nodes.values()}
+        if len(lengths) != 1 or self._nodes["children"].shape[1] != 2:
+            raise ValueError("nodes that do not fit each other")
+        n_nodes = lengths.pop()
+        for places in (self._nodes["children"], self._roots):
+            if places.dtype != np.int64 or places.min() < 0 or places.max() >= n_nodes:
+                raise ValueError("nodes that are not there")
+        if self._scale.shape != (2,) or self._scale[0] < 0 or self._scale[1] > n_nodes:
             raise ValueError("trees of no depth")
 
 

@@ -7,14 +7,18 @@ The embedding of a clip is the mean over time of its mel frames, without logarit
 from __future__ import annotations
 
 import functools
+import json
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 import common
 from asd import backends
+from asd.backends.backend import part
+from asd.backends.by_section import BySection
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors.detector import Fitted
@@ -29,23 +33,33 @@ def mean_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     return common.mel_spectrum(samples, feature).mean(axis=0, keepdims=True)
 
 
-MOST_BYTES = 1 << 30  # of the embeddings of training clips
+MOST_BYTES = 1 << 30  # of a model
+HEADERS = 1 << 10  # bytes that tell of an array what it is, at most
+FITTED = "fitted."  # before the names of the back end's arrays
 
 
 class Frozen:
-    """See `asd.detectors.detector.Detector`."""
+    """See `asd.detectors.detector.Detector`.
+
+    A model holds the embeddings of training clips and the back end that was fitted to them. One of
+    another kind, or with other settings, is fitted to them when the model is loaded.
+    """
 
     class Settings(Section):
         """What scores the embeddings."""
 
         backend: Choice
+        sections: Literal["together", "apart"] = "together"  # a back end for all, or one for each
 
     kind = "frozen"
     scope = "machine"
     suffixes = (".npz",)
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
-        self._backend = backends.of(settings.backend)
+        apart = settings.sections == "apart"
+        self._backend = BySection(functools.partial(backends.of, settings.backend), apart)
+        choice = {"kind": settings.backend.kind, **settings.backend.values}
+        self._described = json.dumps({"backend": choice, "apart": apart}, sort_keys=True)
         self.score_title = self._backend.title
         feature = msgspec.to_builtins(cfg.feature)
         del feature["frames"]
@@ -54,19 +68,37 @@ class Frozen:
         self.rows = Rows("mean mel frames", feature, cfg.feature.n_mels, cfg.feature, mean)
 
     def fit(self, train: Store) -> Fitted:
-        """Remember the embeddings of all clips."""
+        """Remember the embeddings of all clips, and fit the back end to them."""
         self._embeddings = train.read(range(len(train)))  # (n_clips, n_mels) float32
         self._domains = [clip.domain or "" for clip in train.clips]
-        self._backend.fit(self._embeddings, self._domains)
+        self._sections = [clip.section for clip in train.clips]
+        self._backend.fit(self._embeddings, self._domains, self._sections)
         return Fitted(len(train), [])
 
     def save(self, path: Path) -> None:
-        """Write embeddings and domains."""
+        """Write embeddings, domains, sections and the fitted back end.
+
+        Raises
+        ------
+        UserError : they are more than a model is read with.
+        """
+        fitted = {f"{FITTED}{name}": values for name, values in self._backend.arrays().items()}
+        arrays = {
+            "embeddings": self._embeddings,
+            "domains": np.array(self._domains),
+            "sections": np.array(self._sections),
+            "fitted": np.array(self._described),
+            **fitted,
+        }
+        size = sum(values.nbytes for values in arrays.values())
+        if size > MOST_BYTES - HEADERS * len(arrays):
+            raise UserError(f"{path}: a model of {size:,} bytes, and {MOST_BYTES:,} are the most; "
+                            "choose a back end that keeps fewer clips")  # fmt: skip
         with path.open("wb") as file:
-            np.savez(file, embeddings=self._embeddings, domains=np.array(self._domains))
+            np.savez(file, **arrays)
 
     def load(self, path: Path) -> None:
-        """Read embeddings and domains, and fit the back end to them.
+        """Read a model; a back end that is not in it is fitted to the embeddings.
 
         Raises
         ------
@@ -74,23 +106,51 @@ class Frozen:
         """
         path.open("rb").close()  # what forbids that is no damage
         try:
-            with zipfile.ZipFile(path) as archive:  # which reads no more than a member declares
-                if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                    raise ValueError(f"more than {MOST_BYTES:,} bytes")
-            with np.load(path, allow_pickle=False) as arrays:
-                embeddings, domains = arrays["embeddings"], arrays["domains"].tolist()
+            arrays = _arrays(path)
+            embeddings, domains, sections = (
+                arrays[name] for name in ("embeddings", "domains", "sections")
+            )
             if embeddings.shape != (len(domains), self.rows.width) or embeddings.dtype != "f4":
                 raise ValueError(f"embeddings of shape {embeddings.shape}, {embeddings.dtype}")
+            if domains.shape != sections.shape:
+                raise ValueError(f"{len(domains)} domains and {len(sections)} sections")
             if not np.isfinite(embeddings).all():
                 raise ValueError("embeddings that are not numbers")
+            domains, sections = domains.tolist(), sections.tolist()
+            if is_fitted := str(arrays["fitted"]) == self._described:
+                self._backend.load(part(arrays, FITTED))
+                self._try(embeddings, sections)
         except Exception as error:  # the reader raises whatever a damaged file leads it to
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{path}: not a readable model ({reason}); train it anew") from error
-        self._backend.fit(embeddings, domains)
+        if not is_fitted:
+            self._backend.fit(embeddings, domains, sections)
+
+    def _try(self, embeddings: np.ndarray, sections: list[str]) -> None:
+        """Score a clip of each section.
+
+        Raises
+        ------
+        Exception : of any kind, where what was loaded does not fit the embeddings.
+        """
+        some = np.unique(sections, return_index=True)[1]
+        scores = self._backend.score(embeddings[some], [sections[i] for i in some])
+        if not np.isfinite(scores).all():
+            raise ValueError("a back end whose scores are not numbers")
 
     def score(self, test: Store) -> Scores:
         """The back end's scores of the clips' embeddings."""
-        return Scores(test.clips, self._backend.score(test.read(range(len(test)))))
+        embeddings, sections = test.read(range(len(test))), [clip.section for clip in test.clips]
+        return Scores(test.clips, self._backend.score(embeddings, sections))
 
     def chain(self) -> None:
         """None: there is no network."""
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file, read with a bound on their bytes and without running code."""
+    with zipfile.ZipFile(path) as archive:  # which reads no more than a member declares
+        if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
