@@ -91,19 +91,21 @@ def test_a_clip_without_domain_counts_as_source():
     np.testing.assert_array_equal(knn("cosine", 2, some), knn("cosine", 2, all_named))
 
 
+@pytest.mark.parametrize("in_units", [False, True])
+@pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
 @pytest.mark.parametrize("spread", [1, 1e-9])
-def test_the_nearest_are_those_of_all_pairs(scale, spread):
+def test_the_nearest_are_those_of_all_pairs(scale, spread, count, in_units):
     """Also where a matrix product cannot tell the points of the pool apart."""
     rng = np.random.default_rng(1)
     pool = scale * (1 + spread * rng.normal(size=(300, 5)))
     pool[200:] = pool[:100]
     points = np.concatenate([pool[::7], scale * (1 + spread * rng.normal(size=(50, 5)))])
-    units = rng.uniform(0.1, 1, 300)
-    units[:3] = 1e-12
+    units = rng.uniform(0.1, 1, 300) if in_units else np.ones(300)
+    units[:3] = 1e-12 if in_units else 1
     far = cdist(points, pool) / units
-    lengths, places = nearest(pool, points, 4, units)
-    expected = np.argsort(far, axis=1, kind="stable")[:, :4]
+    lengths, places = nearest(pool, points, count, units if in_units else None)
+    expected = np.argsort(far, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(places, expected)
     np.testing.assert_array_equal(lengths, np.take_along_axis(far, expected, axis=1))
 
@@ -265,6 +267,15 @@ def test_lof_is_scikit_learns(distance):
     lof = LocalOutlierFactor(7, metric=distance, algorithm="brute", novelty=True)
     expected = -lof.fit(CORRELATED.astype(float)).score_samples(QUERIES.astype(float))
     np.testing.assert_allclose(by_ours("lof", distance=distance, neighbours=7), expected, rtol=1e-6)
+
+
+def test_lof_of_a_clip_that_is_there_more_often_than_it_has_neighbours():
+    train = np.concatenate([CORRELATED[:40], *[CORRELATED[:1]] * 9]).astype(float)
+    backend = of("lof", distance="euclidean", neighbours=5)
+    backend.fit(train, [""] * len(train))
+    lof = LocalOutlierFactor(5, algorithm="brute", novelty=True).fit(train)
+    ours, expected = backend.score(train[:5]), -lof.score_samples(train[:5])
+    np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("n_clips", [2, 3, 60, 200])

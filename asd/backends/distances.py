@@ -64,27 +64,49 @@ def nearest(
     """
     from scipy.spatial.distance import cdist
 
-    units = np.ones(len(pool)) if units is None else units
     lengths = np.empty((len(points), count))
     places = np.empty((len(points), count), np.int64)
+    squares = np.square(pool).sum(axis=1)
     step = max(1, BLOCK_VALUES // len(pool))
     for start in range(0, len(points), step):
-        possible = _possible(pool, points[start : start + step], count, units)
+        possible = _possible(pool, squares, points[start : start + step], count, units)
         for i, row in enumerate(possible, start):
             some = np.flatnonzero(row)
-            far = cdist(points[i : i + 1], pool[some])[0] / units[some]
+            far = cdist(points[i : i + 1], pool[some])[0]
+            if units is not None:
+                far /= units[some]
             order = np.argsort(far, kind="stable")[:count]
             lengths[i], places[i] = far[order], some[order]
     return lengths, places
 
 
-def _possible(pool: np.ndarray, points: np.ndarray, count: int, units: np.ndarray) -> np.ndarray:
-    """Which of the pool may be among the nearest of each point, (n, n_pool) bool."""
-    both = np.square(points).sum(axis=1)[:, None] + np.square(pool).sum(axis=1)
-    # A sum of n products is off by n roundings of the sum of their sizes, at most this sum of
-    # squares; four times that leaves room for the other sums and for the distances pair by pair.
+def _possible(
+    pool: np.ndarray, squares: np.ndarray, points: np.ndarray, count: int, units: np.ndarray | None
+) -> np.ndarray:
+    """Which of the pool may be among the nearest of each point, (n, n_pool) bool.
+
+    Parameters
+    ----------
+    squares : (n_pool,) float64, the squared lengths of the pool
+    """
+    # A sum of n products is off by n roundings of the sum of their sizes, at most the sum of both
+    # squared lengths; four times that leaves room for the other sums and for the distances pair
+    # by pair.
     slack = 4 * (pool.shape[1] + 16) * np.finfo(np.float64).eps
-    about = (both - 2 * (points @ pool.T)) / units**2
-    both *= slack / units**2
-    limit = np.partition(about + both, count - 1, axis=1)[:, count - 1 : count]
-    return about - both <= limit
+    own = np.square(points).sum(axis=1)[:, None]
+    about = (-2 * points) @ pool.T  # (n, n_pool); squared distances, in place
+    about += squares
+    if units is None:  # a point's own square changes no order, and the bound is one number
+        error = slack * (own + squares.max())
+        return about <= _smallest(about, count) + 2 * error
+    about += own
+    about /= units**2
+    error = slack * (own + squares) / units**2
+    return about - error <= _smallest(about + error, count)
+
+
+def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """The number `count` by size of each row, (n, 1)."""
+    if count == 1:
+        return values.min(axis=1, keepdims=True)
+    return np.partition(values, count - 1, axis=1)[:, count - 1 : count]
