@@ -37,7 +37,7 @@ def has_clips(paths: Paths, machine_type: str, split: str) -> bool:
     """Whether there is anything of a split of a machine type."""
     if paths.cfg.corpus == rows.FOLDER:
         return own.has_clips(paths.data, machine_type, split)
-    return bool(_folders(paths, machine_type, split))
+    return any(dcase2020.wavs(folder) for folder in _folders(paths, machine_type, split))
 
 
 def _folders(paths: Paths, machine_type: str, split: str) -> list[Path]:
