@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,11 @@ from asd.detectors import kinds
 from asd.embedded import boards
 from asd.paths import Paths
 from asd.store import Store
+
+# nohup and a shell's background jobs leave signals ignored, which the programs under test inherit.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 # A leaf room can be removed; its tests go with it.
