@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import glob
 import os
-import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,9 +50,6 @@ class Store:
     file: BinaryIO
     offsets: np.ndarray
     identities: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        weakref.finalize(self, self.file.close)
 
     def __len__(self) -> int:
         return len(self.clips)
