@@ -180,19 +180,21 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def shared(name: str, variable: str) -> Path:
+    """A folder of data that is not the project's, or a skip that says how to name it."""
+    folder = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no {name} data in {folder}; name its folder with {variable}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The folder of real recordings and published models."""
-    folder = Path(os.environ.get("ASD_REAL_DATA", ROOT.parent / "shared" / "real"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}; name its folder with ASD_REAL_DATA")
-    return folder
+    return shared("real", "ASD_REAL_DATA")
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of arrays that the originals computed."""
-    folder = Path(os.environ.get("ASD_GOLDEN_DATA", ROOT.parent / "shared" / "golden"))
-    if not folder.is_dir():
-        pytest.skip(f"no golden data in {folder}; name its folder with ASD_GOLDEN_DATA")
-    return folder
+    return shared("golden", "ASD_GOLDEN_DATA")
