@@ -6,7 +6,7 @@ Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calib
 <data>/<type>/train/*.wav; without such clips only the first two are written.
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
 into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
-last one as C99 source.
+last one as C99 source, with the distance that makes its score where that is one.
 """
 
 import signal
@@ -19,7 +19,7 @@ from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
-from asd.embedded import boards, codegen
+from asd.embedded import boards, codegen, distance
 from asd.paths import Paths, record_of
 from asd.tflite import fold
 from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
@@ -32,7 +32,7 @@ def calibration_windows(cfg, clips, chosen):
     return clips.gather(windows[spread_windows(len(windows), count, cfg.seed)], n)
 
 
-def convert(cfg, paths, chain, source, clips, machine_type):
+def convert(cfg, paths, chain, error, source, clips, machine_type):
     """Write the variants of one model, and the C of the last; without clips, the uncalibrated."""
     prepared = fold.prepare(chain, cfg.convert)
     windows = calibration = None
@@ -54,6 +54,7 @@ def convert(cfg, paths, chain, source, clips, machine_type):
     if clips:
         folder = paths.c_source(machine_type)
         codegen.write(contents[MCU], folder)
+        distance.write(distance.in_c(error), cfg.feature.frames, folder)
         print(f"{folder}/: C99 source of the last one")
     else:
         provenance.remove_stale(paths, machine_type, source)
@@ -74,7 +75,7 @@ def main(argv=None):
         source = {"model": path.name, "sha256": files.file_hash(path)}  # of what is loaded
         detector.load(path)
         if chain := detector.chain():
-            chains[machine_type] = chain, source
+            chains[machine_type] = chain, detector.error, source
         else:
             print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
     with_clips = [name for name in chains if has_clips(paths, name, "train")]
@@ -83,8 +84,8 @@ def main(argv=None):
 
     how = detector.rows, args.skip_bad_clips, args.verify
     stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
-    for machine_type, (chain, source) in chains.items():
-        convert(cfg, paths, chain, source, stores.get(machine_type), machine_type)
+    for machine_type, model in chains.items():
+        convert(cfg, paths, *model, stores.get(machine_type), machine_type)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Exit status 1 when a tolerance of the configuration is exceeded or a byte differ
 
 import signal
 import sys
+from typing import Any, NamedTuple
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
@@ -20,11 +21,11 @@ from asd.clips import Scores
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
-from asd.embedded import boards, targets
+from asd.embedded import boards, costs, targets
 from asd.evaluation import parity, scores, tables
 from asd.paths import Paths
 from asd.tflite import litert
-from asd.tflite.convert import MCU, VARIANTS
+from asd.tflite.convert import MCU, VARIANTS, Variant
 
 
 def check_files(paths, machine_type, model):
@@ -37,12 +38,22 @@ def check_files(paths, machine_type, model):
     return {v: provenance.check_conversion(path, model) for v, path in tflite_files.items()}
 
 
-def compare(cfg, paths, keras, clips, conversions):
+class Compared(NamedTuple):
+    """A machine type: what its model gives, and what is compared with it."""
+
+    keras: Scores
+    clips: store.Store  # frames
+    error: common.Error  # of a clip, from which the scores are made
+    conversions: dict[Variant, dict[str, Any]]  # how each TFLite file was made
+
+
+def compare(cfg, paths, one):
     """Score the clips by every TFLite file: rows of comparisons, and tables by variant."""
+    keras, clips = one.keras, one.clips
     rows, evaluated = [], {}
-    for variant, conversion in conversions.items():
+    for variant, conversion in one.conversions.items():
         predict = litert.predictor(paths.tflite(keras.machine_type, variant.suffix))
-        values = common.anomaly_scores(predict, clips, cfg.feature.frames)
+        values = common.anomaly_scores(predict, clips, cfg.feature.frames, error=one.error)
         scored = Scores(clips.clips, values)
         scores.write(paths, scored, variant.suffix)
         weights = conversion["dense_weights"]
@@ -54,17 +65,19 @@ def compare(cfg, paths, keras, clips, conversions):
     return rows, evaluated
 
 
-def measure_c(cfg, paths, keras, clips, conversions, ready, all_windows):
+def measure_c(cfg, paths, one, ready, all_windows):
     """What the C of a model costs on this machine and on boards, and where it fails."""
-    chosen = targets.sample(len(clips), cfg.parity.board_clips, all_windows)
-    tolerance = parity.tolerance_of(cfg.parity, True, conversions[MCU]["dense_weights"])
+    chosen = targets.sample(len(one.clips), cfg.parity.board_clips, all_windows)
+    quantised = parity.tolerance_of(cfg.parity, True, one.conversions[MCU]["dense_weights"])
+    machine_type = one.keras.machine_type
     return targets.measure(
-        paths.tflite(keras.machine_type, MCU.suffix),
-        paths.c_source(keras.machine_type),
-        keras.at(chosen),
-        [clips[i] for i in chosen],
+        paths.tflite(machine_type, MCU.suffix),
+        paths.c_source(machine_type),
+        one.keras.at(chosen),
+        [one.clips[i] for i in chosen],
         cfg.feature.frames,
-        tolerance.score_median,
+        one.error,
+        (quantised.score_median, cfg.parity.float.score_max),
         ready,
     )
 
@@ -72,8 +85,8 @@ def measure_c(cfg, paths, keras, clips, conversions, ready, all_windows):
 def verify(cfg, paths, compared, ready, missing, all_windows):
     """Compare TFLite files, then C, with the Keras models; the exit status."""
     rows, by_type = [], []
-    for keras, clips, conversions in compared:
-        of_type, evaluated = compare(cfg, paths, keras, clips, conversions)
+    for one in compared:
+        of_type, evaluated = compare(cfg, paths, one)
         rows += of_type
         by_type.append(evaluated)
     for variant in VARIANTS:
@@ -81,18 +94,18 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
         if results := [evaluated[suffix] for evaluated in by_type if suffix in evaluated]:
             tables.write_result(paths.result(suffix), results)
     parity.write(paths.table("parity"), rows)
-    if any(one["reference_fold"] for *_, conversions in compared for one in conversions.values()):
+    if any(how["reference_fold"] for one in compared for how in one.conversions.values()):
         print("reference_fold: true: another function than the Keras model, by its configuration")
     lost = parity.show(rows, {v.suffix: v.title for v in VARIANTS}, paths.table("parity"))
 
-    costs, failures = [], []
-    for keras, clips, conversions in compared:
-        if MCU in conversions:
-            cost, failed = measure_c(cfg, paths, keras, clips, conversions, ready, all_windows)
-            costs += cost
+    measured, failures = [], []
+    for one in compared:
+        if MCU in one.conversions:
+            cost, failed = measure_c(cfg, paths, one, ready, all_windows)
+            measured += cost
             failures += failed
-    targets.write(paths.table("mcu"), costs)
-    return targets.show(costs, missing, failures, paths.table("mcu")) or lost
+    costs.write(paths.table("mcu"), measured)
+    return costs.show(measured, missing, failures, paths.table("mcu")) or lost
 
 
 def main(argv=None):
@@ -111,7 +124,8 @@ def main(argv=None):
         keras = scores.read(paths, path, clip_set.machine_type, clips)
         detector.load(path)
         if detector.chain():
-            compared.append((keras, clips, check_files(paths, clip_set.machine_type, path)))
+            conversions = check_files(paths, clip_set.machine_type, path)
+            compared.append(Compared(keras, clips, detector.error, conversions))
         else:
             print(f"{path}: a {detector.kind} detector has no TFLite or C to compare with")
     if not compared:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,8 +33,13 @@ class UnusableClip(ValueError):
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What turns a clip into windows: the section `feature` of the YAML, where the numbers are."""
+class Feature(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """What turns a clip into windows: the section `feature` of the YAML, where the numbers are.
+
+    A default is what the record of a model without that key means.
+    """
 
     sample_rate: Positive  # Hz
     channel: Annotated[int, msgspec.Meta(ge=0)] | None  # of several; null: clips must be mono
@@ -44,6 +49,8 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     hop_length: Positive  # samples
     power: Annotated[float, msgspec.Meta(gt=0, le=10)]
     central_frames: tuple[int, int] | None  # kept frames [first, end); null: the whole clip
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    mel_range_hz: tuple[float, float] | None = None  # null: 0 to half the sample rate
 
     def __post_init__(self) -> None:
         if self.central_frames is not None:
@@ -52,6 +59,9 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 raise ValueError(
                     f"central_frames [{first}, {end}] must keep at least {self.frames} frames"
                 )
+        low, high = self.mel_range_hz or (0, self.sample_rate / 2)
+        if not 0 <= low < high <= self.sample_rate / 2:
+            raise ValueError(f"mel_range_hz [{low}, {high}] leaves 0 to {self.sample_rate / 2}")
 
     @property
     def vector_size(self) -> int:
@@ -152,28 +162,35 @@ _LINEAR_HZ, _BREAK_HZ = 200 / 3, 1000.0  # Hz of a mel below the break, and wher
 _LOG_STEP = math.log(6.4) / 27  # of a mel above it
 
 
-def mel_frequencies(n: int, highest: float) -> np.ndarray:
-    """(n,) float64, Hz: evenly spread on Slaney's mel scale, from 0 Hz to `highest`."""
+def mels_of(hz: float, scale: str) -> float:
+    """A frequency on a mel scale, see `Feature`."""
+    if scale == "htk":
+        return 2595 * math.log10(1 + hz / 700)
+    if hz <= _BREAK_HZ:
+        return hz / _LINEAR_HZ
+    return _BREAK_HZ / _LINEAR_HZ + math.log(hz / _BREAK_HZ) / _LOG_STEP
+
+
+def mel_frequencies(n: int, lowest: float, highest: float, scale: str) -> np.ndarray:
+    """(n,) float64, Hz: from the lowest to the highest, evenly spread on a mel scale."""
+    mels = np.linspace(mels_of(lowest, scale), mels_of(highest, scale), n)
+    if scale == "htk":
+        return 700 * (10 ** (mels / 2595) - 1)
     mel_of_break = _BREAK_HZ / _LINEAR_HZ
-    top = highest / _LINEAR_HZ
-    if highest > _BREAK_HZ:
-        top = mel_of_break + math.log(highest / _BREAK_HZ) / _LOG_STEP
-    mels = np.linspace(0, top, n)
     logarithmic = _BREAK_HZ * np.exp(_LOG_STEP * (mels - mel_of_break))
     return np.where(mels < mel_of_break, mels * _LINEAR_HZ, logarithmic)
 
 
 @functools.lru_cache(maxsize=4)
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
-    """Slaney mel bands from 0 Hz to half the sample rate, (n_mels, 1 + n_fft // 2) float32.
-
-    Normalised by area: triangles between the neighbours' centres, of height 2 / width in Hz.
-    """
-    bins = np.arange(1 + n_fft // 2) * sample_rate / n_fft  # (n_bins,) float64, Hz
-    edges = mel_frequencies(n_mels + 2, sample_rate / 2)[:, None]  # Hz
+def mel_filters(feature: Feature) -> np.ndarray:
+    """Mel bands, (n_mels, 1 + n_fft // 2) float32: triangles of area 1 (Slaney) or height 1."""
+    bins = np.arange(1 + feature.n_fft // 2) * feature.sample_rate / feature.n_fft  # (n_bins,) Hz
+    low_hz, high_hz = feature.mel_range_hz or (0, feature.sample_rate / 2)
+    edges = mel_frequencies(feature.n_mels + 2, low_hz, high_hz, feature.mel_scale)[:, None]  # Hz
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
-    return (np.maximum(triangles, 0) * (2 / (high - low))).astype(np.float32)
+    height = 1 if feature.mel_scale == "htk" else 2 / (high - low)
+    return (np.maximum(triangles, 0) * height).astype(np.float32)
 
 
 class Bands(NamedTuple):
@@ -188,11 +205,11 @@ BANDS_TOGETHER = 32  # a band weighs few bins: the other 97 % of the products ar
 
 
 @functools.lru_cache(maxsize=4)
-def mel_bands(sample_rate: int, n_fft: int, n_mels: int) -> tuple[Bands, ...]:
+def mel_bands(feature: Feature) -> tuple[Bands, ...]:
     """`mel_filters`, a few bands at a time, without most of their zeros."""
-    filters = mel_filters(sample_rate, n_fft, n_mels)
+    filters = mel_filters(feature)
     parts = []
-    for first in range(0, n_mels, BANDS_TOGETHER):
+    for first in range(0, len(filters), BANDS_TOGETHER):
         some = filters[first : first + BANDS_TOGETHER]
         used = np.flatnonzero(some.any(axis=0))
         bins = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
@@ -237,8 +254,7 @@ def mel_spectrum(samples: np.ndarray, feature: Feature) -> np.ndarray:
     -------
     (n_frames, n_mels) float32; energies at power 2, magnitudes at power 1
     """
-    n_fft = feature.n_fft
-    parts = mel_bands(feature.sample_rate, n_fft, feature.n_mels)
+    n_fft, parts = feature.n_fft, mel_bands(feature)
     views = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: feature.hop_length]
     mel = np.empty((len(views), feature.n_mels), np.float32)  # (n_frames, n_mels)
     tapered, spectra, energies = _buffers(n_fft)
@@ -262,36 +278,14 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     """Log-mel frames of samples; see `mel_spectrum`.
 
     (n_frames, n_mels) float32, dB: 20 / power * log10(mel + eps), eps = 2.220446e-16; no reference
-    level, no floor, no normalisation: the features of MLPerf Tiny and the DCASE 2020 Task 2
-    baseline. Digital silence is -156.5 dB.
+    level, no floor, no normalisation: the features of MLPerf Tiny and the DCASE Task 2 baselines.
+    Digital silence is -156.5 dB.
     """
     mel = mel_spectrum(samples, feature)
     mel += np.float32(np.finfo(np.float64).eps)
     level = np.log10(mel, mel)
     level *= np.float32(20 / feature.power)
     return level
-
-
-Transform = Callable[[np.ndarray, Feature], np.ndarray]
-
-
-def clip_frames(
-    source: Path | bytes | BinaryIO, feature: Feature, transform: Transform = log_mel
-) -> np.ndarray:
-    """The kept frames of a clip, log-mel or of another transform.
-
-    Frame t is centred on sample t * hop_length; beyond the clip's ends stand zeros, as in
-    librosa's melspectrogram(center=True) since 0.10.
-
-    Returns
-    -------
-    (n_kept_frames, n_mels) float32; dB where they are log-mel frames
-
-    Raises
-    ------
-    UnusableClip : see `read_clip`.
-    """
-    return transform(read_clip(source, feature)[0], feature)
 
 
 # Windows of consecutive frames, each a vector, frame-major (element n_mels * t + m).
@@ -310,6 +304,7 @@ def vectors(frames: np.ndarray, n: int) -> np.ndarray:
 # Anomaly scores.
 
 Predict = Callable[[np.ndarray], np.ndarray]
+Error = Callable[[np.ndarray, np.ndarray], float]
 
 
 def reconstruction_error(inputs: np.ndarray, outputs: np.ndarray) -> float:
@@ -318,9 +313,13 @@ def reconstruction_error(inputs: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def anomaly_scores(
-    predict: Predict, clips: Sequence[np.ndarray], n: int, workers: int = 1
+    predict: Predict,
+    clips: Sequence[np.ndarray],
+    n: int,
+    workers: int = 1,
+    error: Error = reconstruction_error,
 ) -> np.ndarray:
-    """Mean squared reconstruction error of each clip, (n_clips,) float64, dB^2.
+    """The reconstruction error of each clip, (n_clips,) float64.
 
     Each goes through the model alone, as a product's rounding depends on a row's place in it:
     clips of equal frames have equal scores.
@@ -329,8 +328,8 @@ def anomaly_scores(
     ----------
     predict : the model, (n_windows, n * n_mels) float32 -> the same shape
     clips : for each clip its frames, (n_frames, n_mels) float32
-    n : frames per window
-    workers : threads that may call the model at once
+    n, workers : frames per window; threads that may call the model at once
+    error : of a clip, from its windows and what the model gives for them
 
     Raises
     ------
@@ -339,7 +338,7 @@ def anomaly_scores(
 
     def score(i: int) -> float:
         inputs = np.ascontiguousarray(vectors(clips[i], n))
-        return reconstruction_error(inputs, predict(inputs))
+        return error(inputs, predict(inputs))
 
     from threadpoolctl import threadpool_limits
 

@@ -40,8 +40,8 @@ class Compile(Section):
     loss: Name
 
 
-class Fit(Section):
-    """How a Keras model is trained."""
+class Fit(Section, omit_defaults=True):
+    """How a Keras model is trained; a default is what a record without that key means."""
 
     compile: Compile
     epochs: Positive
@@ -49,6 +49,13 @@ class Fit(Section):
     shuffle: bool
     validation_split: Share
     verbose: Literal[0, 1, 2]
+    validation: Literal["last_clips", "random_windows"] = "last_clips"
+    conventions: Literal["keras", "torch"] = "keras"  # Adam's epsilon, the norms' variance
+    weight_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0  # of AdamW, of every parameter
+
+    def __post_init__(self) -> None:
+        if self.conventions == "torch" and self.batch_size == 1:
+            raise ValueError("batch_size 1 has no variance, which conventions: torch ask for")
 
 
 class Conversion(Section):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     import keras
 
 MOST_PARTS = 4  # of a batch; 128 windows of the usual 512
-# Keras' defaults; the betas are those of Kingma and Ba 2015, arXiv:1412.6980.
-LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7
+# Of Adam, Kingma and Ba 2015, arXiv:1412.6980; Keras and PyTorch have the same defaults but for
+# epsilon, which PyTorch adds to the root of the corrected second moment, Keras to the other.
+LEARNING_RATE, BETA_1, BETA_2 = 0.001, 0.9, 0.999
+EPSILON_OF = {"keras": 1e-7, "torch": 1e-8}
+EPSILON, DECAY, TORCH = range(3)  # of State.how
 ZERO = np.float32(0)  # a literal 0 would make it float64
 N_IN, N_OUT, START = range(3)  # START: of the n_in x n_out weights in State.parameters
 BIAS, GAMMA, BETA = range(3)  # of a layer's units
@@ -39,6 +42,7 @@ class State(NamedTuple):
 
     layers: np.ndarray  # (n_layers, 3) int64: N_IN, N_OUT, START
     constants: np.ndarray  # (n_layers, 2) epsilon and momentum of batch normalisation
+    how: np.ndarray  # (3,) EPSILON, DECAY: of weights, TORCH: 1 by PyTorch's conventions
     parameters: np.ndarray  # (n,) all weights, then (n_layers, 3, widest) BIAS, GAMMA, BETA
     moments: np.ndarray  # (2, n) Adam's
     gradients: np.ndarray  # (n_parts, n) to be added up
@@ -98,8 +102,9 @@ def normalisation(i, part, counts, state, products, learn):
                     squares = counts[k] * away_of_part * away_of_part
                     variance += (state.sums[i, k, 1, j] + squares) / n
             if part == 0:
+                unbiased = n / (n - 1) if state.how[TORCH] else 1.0
                 moving[0, j] += (mean + bias - moving[0, j]) * (1 - momentum)
-                moving[1, j] += (variance - moving[1, j]) * (1 - momentum)
+                moving[1, j] += (variance * unbiased - moving[1, j]) * (1 - momentum)
         columns[MEAN, j] = mean
         columns[INVERSE, j] = 1 / math.sqrt(variance + epsilon)
         columns[SCALE, j] = of_units[GAMMA, j] * columns[INVERSE, j]
@@ -126,26 +131,24 @@ def forward(part, counts, state, learn):
 
 
 @compiled
-def mse_gradient(part, counts, state):
-    """The last layer's products become the loss's gradient; the sum over windows of losses."""
+def mse_gradient(part, counts, state, losses):
+    """The last layer's products become the loss's gradient; the losses of the part's windows."""
     last = len(state.layers) - 1
     n, n_out = counts[part], state.layers[last, N_OUT]
     windows = matrix(state.buffers[part, OUTPUTS, 0], n, n_out)
     products = matrix(state.buffers[part, PRODUCTS, last], n, n_out)
     bias = units(state.parameters, state)[last, BIAS]
     of_bias = units(state.gradients[part], state)[last, BIAS]
-    squares = state.columns[part, last, SLOPE]  # free: the last layer has no normalisation
     share = np.float32(2 / (counts.sum() * n_out))
-    squares[:] = 0
     of_bias[:] = 0
     for i in range(n):
+        errors = products[i]
         for j in range(n_out):
-            error = products[i, j] + bias[j] - windows[i, j]
-            squares[j] += error * error
-            error *= share
-            of_bias[j] += error
-            products[i, j] = error
-    return np.float64(squares[:n_out].sum()) / n_out
+            errors[j] += bias[j] - windows[i, j]
+        losses[i] = np.dot(errors, errors) / n_out
+        for j in range(n_out):
+            errors[j] *= share
+            of_bias[j] += errors[j]
 
 
 @compiled
@@ -204,7 +207,10 @@ def backward(part, counts, state):
 @compiled
 def adam(part, state, steps):
     """A part's share of a step of Adam, as Keras takes it."""
-    rate = np.float32(LEARNING_RATE * math.sqrt(1 - BETA_2**steps) / (1 - BETA_1**steps))
+    correction = math.sqrt(1 - BETA_2**steps)
+    rate = np.float32(LEARNING_RATE * correction / (1 - BETA_1**steps))
+    epsilon = np.float32(state.how[EPSILON] * (correction if state.how[TORCH] else 1.0))
+    kept = np.float32(1 - LEARNING_RATE * state.how[DECAY])
     n_parts, n = state.gradients.shape
     begin, end = n * part // n_parts, n * (part + 1) // n_parts
     parameters, gradient = state.parameters[begin:end], state.gradients[0, begin:end]
@@ -216,14 +222,15 @@ def adam(part, state, steps):
     for i in range(len(gradient)):
         first[i] += (gradient[i] - first[i]) * np.float32(1 - BETA_1)
         second[i] += (gradient[i] * gradient[i] - second[i]) * np.float32(1 - BETA_2)
-        parameters[i] -= rate * first[i] / (np.sqrt(second[i]) + np.float32(EPSILON))
+        step = rate * first[i] / (np.sqrt(second[i]) + epsilon)
+        parameters[i] = parameters[i] * kept - step
 
 
 @compiled
-def run_batches(part, frames, starts, batch_size, state, steps, learn):
-    """One part's share of all batches; the sum over its windows of their mean squared errors."""
+def run_batches(part, frames, starts, batch_size, state, steps, learn, losses):
+    """One part's share of all batches; the losses of its windows."""
     n_parts, width, n_mels = len(state.gradients), state.layers[0, N_IN], frames.shape[1]
-    counts, flat, errors = np.empty(n_parts, np.int64), frames.reshape(-1), 0.0
+    counts, flat = np.empty(n_parts, np.int64), frames.reshape(-1)
     for begin in range(0, len(starts), batch_size):
         n = min(batch_size, len(starts) - begin)
         share = (n + n_parts - 1) // n_parts
@@ -235,14 +242,13 @@ def run_batches(part, frames, starts, batch_size, state, steps, learn):
             for j in range(width):
                 windows[k, j] = flat[row * n_mels + j]
         forward(part, counts, state, learn)
-        errors += mse_gradient(part, counts, state)
+        mse_gradient(part, counts, state, losses[begin + part * share :])
         if learn:
             steps += 1
             backward(part, counts, state)
             barrier(state.sync, n_parts)
             adam(part, state, steps)
             barrier(state.sync, n_parts)
-    return errors
 
 
 def suits(model: keras.Model) -> bool:
@@ -268,33 +274,46 @@ def suits(model: keras.Model) -> bool:
 class Trainer:
     """The dense chain of a Keras model that `suits`, in training."""
 
-    def __init__(self, model: keras.Model, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        batch_size: int,
+        conventions: Literal["keras", "torch"] = "keras",
+        weight_decay: float = 0.0,
+    ) -> None:
         self._model, self._batch_size, self._steps = model, batch_size, 0
         self._state, self._arrays = initial_state(keras_chain.of_model(model), batch_size)
+        self._torch = conventions == "torch"
+        self._state.how[:] = EPSILON_OF[conventions], weight_decay, self._torch
         for ours, theirs in zip(self._arrays, model.get_weights(), strict=True):
             ours[:] = theirs
         mend_cache(run_batches)
 
-    def run(self, learn: bool, frames: np.ndarray, starts: np.ndarray) -> float:
+    def run(self, learn: bool, frames: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Go through windows batch by batch, and learn from them (the model follows) or not.
 
         `starts`, (n_windows,) int32, are the rows of `frames`, (n_frames, n_mels) float32, dB, at
-        which windows begin. Returns the sum over windows of their mean squared errors, dB^2.
+        which windows begin. Returns the windows' mean squared errors, (n_windows,) float32, dB^2.
+        By PyTorch's conventions nothing is learnt from a last batch of one window, which has no
+        variance, and its error is left out.
         """
+        if learn and self._torch and len(starts) % self._batch_size == 1:
+            starts = starts[:-1]
+        losses = np.empty(len(starts), np.float32)
 
-        def work(part: int) -> float:
+        def work(part: int) -> None:
             size, state, steps = self._batch_size, self._state, self._steps
-            return run_batches(part, frames, starts, size, state, steps, learn)
+            run_batches(part, frames, starts, size, state, steps, learn, losses)
 
         n_parts = len(self._state.gradients)
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_parts) as pool:
-            errors = math.fsum(pool.map(work, range(n_parts)))
+            list(pool.map(work, range(n_parts)))
         if learn:
             if not self._steps:  # now everything is compiled
                 seal_cache(run_batches)
             self._steps += -(-len(starts) // self._batch_size)
             self._model.set_weights(self._arrays)
-        return errors
+        return losses
 
 
 def initial_state(chain: list[Dense], batch_size: int) -> tuple[State, list[np.ndarray]]:
@@ -305,7 +324,8 @@ def initial_state(chain: list[Dense], batch_size: int) -> tuple[State, list[np.n
     table = [(*one.weights.shape, sum(sizes[:i])) for i, one in enumerate(chain)]
     n = sum(sizes) + 3 * n_layers * widest
     shapes = {
-        "constants": (n_layers, 2), "parameters": n, "moments": (2, n), "gradients": (n_parts, n),
+        "constants": (n_layers, 2), "how": 3, "parameters": n, "moments": (2, n),
+        "gradients": (n_parts, n),
         "moving": (n_layers, 2, widest), "sums": (n_layers, n_parts, 2, widest),
         "slopes": (n_layers, n_parts, 2, widest), "columns": (n_parts, n_layers, 5, widest),
         "buffers": (n_parts, 3, 1 + n_layers, -(-batch_size // n_parts) * widest),

@@ -94,7 +94,8 @@ class Store:
         """The numbers of the windows of some clips, counted through all clips, int64."""
         counts = self.n_windows(n)
         starts = np.cumsum(counts) - counts
-        return np.concatenate([starts[clip] + np.arange(counts[clip]) for clip in clips])
+        some = [starts[clip] + np.arange(counts[clip]) for clip in clips]
+        return np.concatenate([np.empty(0, np.int64), *some])
 
     def gather(self, windows: np.ndarray, n: int) -> np.ndarray:
         """Windows of n rows by their numbers, counted through all clips.

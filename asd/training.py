@@ -31,6 +31,8 @@ class Epoch(NamedTuple):
     number: int  # from 1
     loss: float
     val_loss: float | None
+    # (n,) float64, the mean loss of each batch, and after these of each that validates.
+    batches: np.ndarray | None = None
 
 
 class Examples(Protocol):
@@ -39,16 +41,15 @@ class Examples(Protocol):
     A block is a tuple of arrays, the last of which says where in the others examples begin.
     """
 
-    train: np.ndarray  # numbers of the items (clips) that are trained on
-    validation: np.ndarray  # and of those that validate
+    items: np.ndarray  # numbers of what they are read from: clips
 
-    def count(self, items: np.ndarray) -> int:
-        """Examples of some items."""
+    def __len__(self) -> int:
+        """How many they are."""
 
     def blocks(
         self, items: np.ndarray, batch_size: int, rng: np.random.Generator | None
     ) -> Iterator[tuple[np.ndarray, ...]]:
-        """Every example of some items once; whole batches but in the last block."""
+        """Every example once, of the items in this order; whole batches but in the last block."""
 
     def signature(self) -> tuple[tf.TensorSpec, ...]:
         """Shapes and types of a block."""
@@ -57,12 +58,14 @@ class Examples(Protocol):
         """Inputs and targets of the examples of a block that the last array names."""
 
 
-def fit(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> list[Epoch]:
+def fit(
+    model: keras.Model, train: Examples, validation: Examples, settings: Fit, seed: int
+) -> list[Epoch]:
     """Train a model as configured, and show how it goes; see `epochs`."""
     from tqdm import tqdm
 
     history: list[Epoch] = []
-    rows = epochs(model, examples, settings, seed)
+    rows = epochs(model, train, validation, settings, seed)
     bar = tqdm(rows, "training", settings.epochs, unit="epoch", disable=settings.verbose != 1)
     for row in bar:
         history.append(row)
@@ -75,11 +78,13 @@ def fit(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> lis
     return history
 
 
-def epochs(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> Iterator[Epoch]:
+def epochs(
+    model: keras.Model, train: Examples, validation: Examples, settings: Fit, seed: int
+) -> Iterator[Epoch]:
     """Train a model on every example once an epoch.
 
     With `shuffle` in an order drawn from the seed and the epoch: of the items, and of the examples
-    within each block of them. The loss of an epoch is the mean over its batches while they are
+    within each block of them. The loss of an epoch is the mean over its examples while they are
     trained on, as Keras' fit reports it; the validation loss is taken after the epoch, in
     inference mode.
 
@@ -91,39 +96,57 @@ def epochs(model: keras.Model, examples: Examples, settings: Fit, seed: int) -> 
     ------
     UserError : the loss is not a number, or Keras does not know the optimiser or the loss.
     """
-    train_on, measure = _steps(model, examples, settings)
+    train_on, measure = _steps(model, train, settings)
+    size = settings.batch_size
 
-    def mean(function: Callable, items: np.ndarray, rng: np.random.Generator | None) -> float:
-        """Mean over the examples of the losses, whose sums `function` returns block by block."""
-        blocks = examples.blocks(items, settings.batch_size, rng)
-        return math.fsum(float(function(*block)) for block in blocks) / examples.count(items)
+    def losses(
+        function: Callable, examples: Examples, items: np.ndarray, rng: np.random.Generator | None
+    ) -> np.ndarray:
+        """(n_examples,) float64, what `function` returns block by block."""
+        parts = [np.asarray(function(*block)) for block in examples.blocks(items, size, rng)]
+        return np.concatenate(parts).astype(np.float64)
 
     for number in range(1, settings.epochs + 1):
         rng = np.random.default_rng([seed, number]) if settings.shuffle else None
-        items = rng.permutation(examples.train) if rng else examples.train
-        loss = mean(train_on, items, rng)
-        if not math.isfinite(loss):
+        items = rng.permutation(train.items) if rng else train.items
+        own = losses(train_on, train, items, rng)
+        if not math.isfinite(loss := own.mean()):
             raise UserError(
                 f"the training loss of epoch {number} is {loss}; nothing was written; "
                 "check the recordings and fit.compile in the YAML"
             )
-        held_out = examples.validation
-        yield Epoch(number, loss, mean(measure, held_out, None) if len(held_out) else None)
+        others = np.empty(0)
+        if len(validation):
+            others = losses(measure, validation, validation.items, None)
+        means = [np.add.reduceat(one, at) / np.diff([*at, len(one)]) for one in (own, others)
+                 if len(at := np.arange(0, len(one), size))]  # fmt: skip
+        val_loss = float(others.mean()) if len(others) else None
+        yield Epoch(number, float(loss), val_loss, np.concatenate(means))
 
 
 def _steps(model: keras.Model, examples: Examples, settings: Fit) -> tuple[Callable, Callable]:
     """Two functions of a block: train on its examples; only measure.
 
-    Both go through the examples in batches and return the sum over examples of the losses.
+    Both go through the examples in batches and return the loss of each, (n_examples,) float32.
+
+    Raises
+    ------
+    UserError : see `epochs`; or PyTorch's conventions are asked for, and the model or the optimiser
+        is another than the usual.
     """
     names = settings.compile
     usual = names.optimizer in ADAM and names.loss in MEAN_SQUARED_ERROR
-    if usual and isinstance(examples, Windows) and not _gpu_is_visible():
+    special = settings.conventions == "torch" or settings.weight_decay > 0
+    if usual and isinstance(examples, Windows) and (special or not _gpu_is_visible()):
         from asd import dense_training
 
         if dense_training.suits(model):
-            trainer = dense_training.Trainer(model, settings.batch_size)
+            how = settings.batch_size, settings.conventions, settings.weight_decay
+            trainer = dense_training.Trainer(model, *how)
             return partial(trainer.run, True), partial(trainer.run, False)
+    if special:
+        raise UserError("fit.conventions: torch and fit.weight_decay are for adam on the mean "
+                        "squared error of a chain of dense layers; leave both out")  # fmt: skip
     return _keras_steps(model, examples, settings)
 
 
@@ -168,20 +191,20 @@ def _keras_steps(
             mean = tf.add_n([tf.reduce_mean(losses), *model.losses])
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
-        return tf.reduce_sum(losses)
+        return losses
 
     def measure(inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(loss_of(targets, model(inputs, training=False)))
+        return loss_of(targets, model(inputs, training=False))
 
-    def summed(step: Callable) -> Callable:
+    def each(step: Callable) -> Callable:
         def run(*block: tf.Tensor) -> tf.Tensor:
             *arrays, starts = block
-            losses = tf.constant(0.0, tf.float64)
+            losses = tf.TensorArray(tf.float32, 0, True, infer_shape=False, element_shape=(None,))
             for i in tf.range(0, tf.size(starts), size):
                 inputs, targets = examples.batch(*arrays, starts[i : i + size])
-                losses += tf.cast(step(inputs, targets), tf.float64)
-            return losses
+                losses = losses.write(losses.size(), step(inputs, targets))
+            return losses.concat()
 
         return tf.function(run, input_signature=examples.signature())
 
-    return summed(train_step), summed(measure)
+    return each(train_step), each(measure)

@@ -11,6 +11,7 @@
 
 #include "model.h"
 #include "semihosting.h"
+#include "testing.h"
 
 enum { WINDOWS_PER_CALL = 64 }; /* of the host's files; 80 KB of RAM for 640 in and out */
 
@@ -27,12 +28,6 @@ extern uint32_t stack_limit[]; /* lowest address of the stack; of board.ld */
 static int8_t inputs[WINDOWS_PER_CALL * MODEL_INPUTS] __attribute__((aligned(8)));
 static int8_t outputs[WINDOWS_PER_CALL * MODEL_OUTPUTS] __attribute__((aligned(8)));
 static uint64_t scratch[MODEL_SCRATCH_BYTES / 8 + 1]; /* + 1: never of size 0 */
-
-static __attribute__((noreturn)) void fail(const char *message)
-{
-    semihosting_message(message);
-    semihosting_exit(1);
-}
 
 /* ---- Instructions ---- */
 
@@ -56,15 +51,6 @@ __asm__(".text\n"
         "    mv a0, sp\n"
         "    ret\n");
 
-static void start_counter(void) {} /* minstret always counts */
-
-static uint32_t counter(void)
-{
-    uint32_t value;
-    __asm__ volatile("csrr %0, minstret" : "=r"(value) : : "memory");
-    return value;
-}
-
 #else
 
 __asm__(".text\n"
@@ -85,19 +71,6 @@ __asm__(".text\n"
         "    mov r0, sp\n"
         "    bx lr\n");
 
-/* Up-counter of the boards' FPGAIO block, and its prescaler beside it: 0 counts every clock. */
-#define FPGAIO_COUNTER ((volatile uint32_t *)COUNTER)
-
-static void start_counter(void)
-{
-    FPGAIO_COUNTER[1] = 0;
-}
-
-static uint32_t counter(void)
-{
-    return FPGAIO_COUNTER[0];
-}
-
 #endif
 
 /* volatile: the compiler cannot know who is called, so that every call costs the same. */
@@ -115,9 +88,7 @@ static __attribute__((noinline)) uint32_t count(const int8_t *input, int8_t *out
     run_function *run = measured;
     const uint32_t before = counter();
     run(input, output, scratch);
-    const uint32_t ticks = counter() - before;
-    const uint64_t half = (UINT64_C(1) << ICOUNT_SHIFT) / 2;
-    return (uint32_t)(((uint64_t)ticks * COUNTER_NS + half) >> ICOUNT_SHIFT);
+    return instructions_since(before);
 }
 
 /* Instructions of a function from its first to its return, without those of calling it and of
@@ -152,49 +123,7 @@ static __attribute__((noinline)) uint32_t stack_of_model(const int8_t *input, in
     return (uint32_t)(top - lowest) * (uint32_t)sizeof *lowest;
 }
 
-/* ---- Files ---- */
-
-static int must_open(const char *name, int mode)
-{
-    const int handle = semihosting_open(name, mode);
-    if (handle < 0) {
-        semihosting_message(name);
-        fail(": cannot be opened\n");
-    }
-    return handle;
-}
-
-static void must_write(int handle, const void *buffer, size_t bytes)
-{
-    if (semihosting_write(handle, buffer, bytes) != bytes)
-        fail("a file cannot be written; is the disk full?\n");
-}
-
-static void must_close(int handle)
-{
-    if (semihosting_close(handle) != 0)
-        fail("a file cannot be written; is the disk full?\n");
-}
-
-static void write_text(int handle, const char *text)
-{
-    size_t length = 0;
-    while (text[length] != '\0')
-        length++;
-    must_write(handle, text, length);
-}
-
-static void write_number(int handle, const char *key, uint32_t value)
-{
-    char line[] = " ##########\n"; /* 2^32 has ten digits */
-    char *at = line + sizeof line - 2;
-    do
-        *--at = (char)('0' + value % 10);
-    while ((value /= 10) != 0);
-    *--at = ' ';
-    write_text(handle, key);
-    write_text(handle, at);
-}
+/* ---- Report ---- */
 
 static void write_report(const figures *f)
 {

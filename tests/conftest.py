@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import yaml
 
+import common
 from asd import cli, config, store
 from asd.corpora.survey import survey
 from asd.detectors import kinds
@@ -52,6 +53,11 @@ def write_clip(
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, kwargs.pop("rate", SAMPLE_RATE), **kwargs)
     return path
+
+
+def clip_frames(path: Path, feature: common.Feature, transform=common.log_mel) -> np.ndarray:
+    """The kept frames of a clip, (n_kept_frames, n_mels) float32."""
+    return transform(common.read_clip(path, feature)[0], feature)
 
 
 def make_data(folder: Path, machine_type: str = "ToyTest", n_train: int = 12) -> Path:

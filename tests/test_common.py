@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
-from conftest import SAMPLE_RATE
+from conftest import SAMPLE_RATE, clip_frames
 
 import common
 from asd import config
@@ -38,21 +38,29 @@ def test_samples_that_are_not_numbers_are_refused(tmp_path, value):
     samples[60000] = value
     soundfile.write(tmp_path / "nan.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     with pytest.raises(ValueError, match="not numbers"):
-        common.clip_frames(tmp_path / "nan.wav", FEATURE)
+        clip_frames(tmp_path / "nan.wav", FEATURE)
 
 
 # Log-mel frames
 
 
-@pytest.mark.parametrize(("n_fft", "n_mels"), [(1024, 128), (1023, 64), (256, 128), (4096, 1)])
-def test_mel_filters_are_librosas(n_fft, n_mels):
+@pytest.mark.parametrize("scale", ["slaney", "htk"])
+@pytest.mark.parametrize(("n_fft", "n_mels", "span"), [
+    (1024, 128, None), (1023, 64, None), (256, 128, (0, 700)), (4096, 1, (50.5, 740.0)),
+])  # fmt: skip
+def test_mel_filters_are_librosas(n_fft, n_mels, span, scale):
+    sizes = {"n_fft": n_fft, "n_mels": n_mels, "mel_range_hz": span, "mel_scale": scale}
+    low, high = span or (0, None)
     for rate in (16000, 44100, 1500):
-        expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=n_mels)
-        ours = common.mel_filters(rate, n_fft, n_mels)
+        feature = msgspec.structs.replace(FEATURE, sample_rate=rate, **sizes)
+        how = {"htk": scale == "htk", "norm": None if scale == "htk" else "slaney"}
+        expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=n_mels, fmin=low, fmax=high,
+                                       **how)  # fmt: skip
+        ours = common.mel_filters(feature)
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-9)
         together = np.zeros_like(ours)
-        for part in common.mel_bands(rate, n_fft, n_mels):
+        for part in common.mel_bands(feature):
             together[part.bands, part.bins] = part.weights.T
         np.testing.assert_array_equal(together, ours)
 
@@ -67,8 +75,8 @@ def librosa_frames(path, n_fft=1024, power=2.0):
 
 def assert_same_as_librosa(path):
     expected = librosa_frames(path)
-    cropped = common.clip_frames(path, FEATURE)
-    whole = common.clip_frames(path, WHOLE)
+    cropped = clip_frames(path, FEATURE)
+    whole = clip_frames(path, WHOLE)
     assert cropped.shape == (200, 128)
     assert cropped.dtype == whole.dtype == np.float32
     np.testing.assert_allclose(cropped, expected[50:250], atol=1e-4, rtol=0)
@@ -96,14 +104,14 @@ def test_frames_are_librosas_for_other_settings(tmp_path):
     soundfile.write(tmp_path / "a.wav", SOUNDS["noise"], SAMPLE_RATE)
     for n_fft in (512, 1023):
         feature = msgspec.structs.replace(WHOLE, n_fft=n_fft, power=1.0)
-        frames = common.clip_frames(tmp_path / "a.wav", feature)
+        frames = clip_frames(tmp_path / "a.wav", feature)
         expected = librosa_frames(tmp_path / "a.wav", n_fft=n_fft, power=1.0)
         np.testing.assert_allclose(frames, expected, atol=1e-4)
 
 
 def test_silence_is_the_floor(tmp_path):
     soundfile.write(tmp_path / "a.wav", SOUNDS["silence"], SAMPLE_RATE)
-    frames = common.clip_frames(tmp_path / "a.wav", FEATURE)
+    frames = clip_frames(tmp_path / "a.wav", FEATURE)
     np.testing.assert_allclose(frames, 10 * np.log10(2.220446e-16), atol=1e-4)
 
 

@@ -39,7 +39,7 @@ HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.dense_training"
 MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 300, 40, 20
 LONG_FILES = {
     "common.py": (350, "the whole way from a clip to its score, read in one go"),
-    "asd/dense_training.py": (321, "one algorithm, forward and backward"),
+    "asd/dense_training.py": (345, "one algorithm, forward and backward"),
     "asd/embedded/c/kernels.h": (600, "generated C stands alone with one header of kernels"),
 }
 LONG_FUNCTIONS: dict[str, str] = {}

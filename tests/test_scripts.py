@@ -19,6 +19,7 @@ from conftest import (
     SCRIPTS,
     UNITS,
     call,
+    clip_frames,
     make_data,
     run_script,
     write_clip,
@@ -95,7 +96,7 @@ def test_scores_are_those_of_the_model(story):
         assert [row[0] for row in rows[:4]] == sorted(row[0] for row in rows[:4])
         for name, score in rows:
             path = story / "dev_data/ToyTest/test" / name
-            frames = common.clip_frames(path, cfg.feature)
+            frames = clip_frames(path, cfg.feature)
             windows = np.stack([frames[i : i + 5].ravel() for i in range(len(frames) - 4)])
             errors = np.square(windows - model.predict(windows, verbose=0)).mean(axis=1)
             assert float(score) == pytest.approx(errors.mean(), rel=1e-5)
@@ -400,7 +401,7 @@ def test_a_frozen_detector_goes_through_the_scripts(data, capsys):
     def embeddings(split, names):
         """Mean mel frames of length 1."""
         paths = [data / "dev_data/ToyTest" / split / name for name in names]
-        frames = [common.clip_frames(path, feature, common.mel_spectrum) for path in paths]
+        frames = [clip_frames(path, feature, common.mel_spectrum) for path in paths]
         means = np.array([one.mean(axis=0) for one in frames])
         return means / np.linalg.norm(means, axis=1, keepdims=True)
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from conftest import SAMPLE_RATE, frames_of, write_clip, write_config
+from conftest import SAMPLE_RATE, clip_frames, frames_of, write_clip, write_config
 
 import common
 from asd import config, files, store, wav
@@ -44,7 +44,7 @@ def test_a_store_holds_the_frames_of_every_clip(data):
     assert rows.n_rows == 12 * 40
     assert rows[-1].dtype == np.float32
     for clip, of_clip in zip(rows.clips, rows, strict=True):
-        np.testing.assert_array_equal(of_clip, common.clip_frames(clip.path, cfg.feature))
+        np.testing.assert_array_equal(of_clip, clip_frames(clip.path, cfg.feature))
 
 
 def test_gather_gives_the_windows_of_each_clip(data):
@@ -109,11 +109,11 @@ def test_a_clip_replaced_at_the_same_size_and_time_is_seen(data, computed):
     new.replace(path)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     cfg = config.load_config(data / "test.yaml")
-    np.testing.assert_array_equal(load(data)[0], common.clip_frames(path, cfg.feature))
+    np.testing.assert_array_equal(load(data)[0], clip_frames(path, cfg.feature))
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # in place
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    np.testing.assert_array_equal(load(data)[0], common.clip_frames(path, cfg.feature))
+    np.testing.assert_array_equal(load(data)[0], clip_frames(path, cfg.feature))
     assert len(computed) == 3
 
 
@@ -261,7 +261,7 @@ def test_an_embedding_is_a_row_of_its_own(data, computed):
     assert len(computed) == 2
     assert (len(embeddings), embeddings.n_rows, embeddings.width) == (12, 12, 128)
     cfg = config.load_config(data / "test.yaml")
-    mel = common.clip_frames(frames.clips[3].path, cfg.feature, common.mel_spectrum)
+    mel = clip_frames(frames.clips[3].path, cfg.feature, common.mel_spectrum)
     np.testing.assert_allclose(embeddings[3][0], mel.mean(axis=0), rtol=1e-6)
 
 

@@ -266,10 +266,10 @@ def test_a_fault_of_the_program_is_not_told_as_the_users(data, monkeypatch):
                               | {"compile": compiled, "epochs": 1})  # fmt: skip
     from conftest import frames_of
 
-    from asd.features.windows import Windows
+    from asd.features.windows import split
 
     with pytest.raises(ValueError, match="a fault of the program"):
-        training.fit(model, Windows(frames_of(data), 5, 0.1), settings, 0)
+        training.fit(model, *split(frames_of(data), 5, settings, 0), settings, 0)
 
 
 # Models of other people

@@ -13,6 +13,7 @@ from networks import int_dense, tflite
 import common
 from asd.clips import Clip, Scores
 from asd.embedded import boards, codegen, host, targets
+from asd.embedded.costs import Cost
 from asd.tflite import litert
 from common import UserError
 
@@ -39,8 +40,8 @@ class Converted:
         named = tuple(Clip(Path(f"{i}.wav"), "A", "00", "test", 0) for i in range(N_CLIPS))
         self._keras, self._clips = Scores(named, np.array(scores)), list(clips)
 
-    def measure(self, *ready: boards.Board) -> tuple[list[targets.Cost], list[str]]:
-        given = self._keras, self._clips, N_FRAMES, 1e-6
+    def measure(self, *ready: boards.Board) -> tuple[list[Cost], list[str]]:
+        given = self._keras, self._clips, N_FRAMES, common.reconstruction_error, (1e-6, None)
         return targets.measure(self.model, self.folder, *given, ready)
 
 

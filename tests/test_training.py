@@ -13,7 +13,7 @@ import common
 import keras_model
 from asd import config, dense_training, machine_code, training
 from asd.features import windows as windows_module
-from asd.features.windows import Windows
+from asd.features.windows import split
 from common import HERE, UserError
 
 
@@ -23,15 +23,15 @@ def tensorflow():
 
 
 def prepared(data, feature=None, **fit):
-    """Settings, windows, and a model of random weights."""
+    """Settings, windows to train on and to validate, and a model of random weights."""
     cfg = config.load_config(write_config(data, fit=fit, feature=feature or {}))
     keras_model.start_tensorflow(cfg.seed)
-    windows = Windows(frames_of(data), cfg.feature.frames, cfg.fit.validation_split)
+    windows = split(frames_of(data), cfg.feature.frames, cfg.fit, cfg.seed)
     return cfg, windows, keras_model.build(cfg.feature.vector_size, UNITS)
 
 
 def fit(cfg, windows, model):
-    return training.fit(model, windows, cfg.fit, cfg.seed)
+    return training.fit(model, *windows, cfg.fit, cfg.seed)
 
 
 def test_the_model_is_the_references():
@@ -55,9 +55,10 @@ def test_training_is_keras_fit(data):
 
     cfg, examples, model = prepared(data, shuffle=False, epochs=2)
     initial = model.get_weights()
-    assert len(examples.train) == 10
-    windows, held_out = (np.concatenate([common.vectors(examples.store[i], 5) for i in clips])
-                         for clips in (examples.train, examples.validation))  # fmt: skip
+    assert [len(part.items) for part in examples] == [10, 2]
+    windows, held_out = (
+        np.concatenate([common.vectors(part.store[i], 5) for i in part.items]) for part in examples
+    )
 
     def keras_fit(scale):
         same = keras.models.clone_model(model)
@@ -70,7 +71,7 @@ def test_training_is_keras_fit(data):
         ).history  # fmt: skip
         return np.array([history["loss"], history["val_loss"]])
 
-    history = np.array(fit(cfg, examples, model))[:, 1:].T  # (2, n_epochs)
+    history = np.array([row[1:3] for row in fit(cfg, examples, model)]).T  # (2, n_epochs)
     expected = keras_fit(1)
     others = [keras_fit(1 + bits * 2.0**-23) for bits in (1, -1, 2)]
     spread = np.max([abs(other - expected) for other in others], axis=0)
@@ -142,7 +143,7 @@ def test_steps_are_those_of_keras(monkeypatch, form, n_parts, n_windows):
         optimizer.apply_gradients(zip(gradients, theirs.trainable_variables, strict=True))
         total += len(batch) * float(loss)
 
-    assert trainer.run(True, frames, starts) == pytest.approx(total, rel=1e-5)
+    assert trainer.run(True, frames, starts).sum() == pytest.approx(total, rel=1e-5)
     expected = np.concatenate([np.ravel(g) for g in gradients])
     np.testing.assert_allclose(gradients_of(trainer), expected, atol=5e-4 * np.abs(expected).max())
     for our, their, array, followed in zip(
@@ -154,7 +155,7 @@ def test_steps_are_those_of_keras(monkeypatch, form, n_parts, n_windows):
         else:
             np.testing.assert_array_equal(our, array.astype(np.float32))
     expected = n_windows * float(squares(windows, ours(windows, training=False)))
-    assert trainer.run(False, frames, starts) == pytest.approx(expected, rel=1e-5)
+    assert trainer.run(False, frames, starts).sum() == pytest.approx(expected, rel=1e-5)
 
 
 def test_where_nothing_can_be_kept_code_is_compiled_still():
@@ -207,7 +208,7 @@ def test_damaged_machine_code_is_compiled_again(tmp_path):
 
 def test_where_a_gpu_is_visible_keras_trains(data, monkeypatch):
     cfg, windows, model = prepared(data, epochs=1)
-    assert isinstance(training._steps(model, windows, cfg.fit)[0], functools.partial)
+    assert isinstance(training._steps(model, windows[0], cfg.fit)[0], functools.partial)
     monkeypatch.setattr(training, "_gpu_is_visible", lambda: True)
     monkeypatch.setattr(dense_training, "Trainer", None)
     history = fit(cfg, windows, model)
@@ -263,7 +264,7 @@ def test_other_optimisers_and_losses_are_left_to_keras(data, names):
     same = keras.models.clone_model(model)
     same.set_weights(model.get_weights())
     same.compile(optimizer=names[0], loss=names[1])
-    windows = np.concatenate([common.vectors(frames, 5) for frames in examples.store])
+    windows = np.concatenate([common.vectors(frames, 5) for frames in examples[0].store])
     expected = same.fit(windows, windows, batch_size=64, epochs=2, shuffle=False, verbose=0)
     history = fit(cfg, examples, model)
     np.testing.assert_allclose([row.loss for row in history], expected.history["loss"], rtol=0.003)
@@ -287,7 +288,7 @@ def test_every_window_is_visited_once(data, monkeypatch, frames_per_block):
     """Whatever the blocks: whole batches but for the last, an order of its own for each seed."""
     monkeypatch.setattr(windows_module, "FRAMES_PER_BLOCK", frames_per_block)
     write_clip(data / "dev_data/ToyTest/train/normal_id_01_00000099.wav", 99, n_samples=40000)
-    _, examples, _ = prepared(data, feature={"central_frames": None})
+    _, (examples, _), _ = prepared(data, feature={"central_frames": None})
     clips = np.array([9, 2, 5, 3, 12, 6, 0])
     expected = np.concatenate([common.vectors(examples.store[i], 5) for i in clips])
 
@@ -307,26 +308,47 @@ def test_every_window_is_visited_once(data, monkeypatch, frames_per_block):
     assert len(first) == len(expected) == len(np.unique(expected, axis=0))
 
 
+@pytest.mark.parametrize("frames_per_block", [10**6, 90])
+def test_random_windows_validate(data, monkeypatch, frames_per_block):
+    """A tenth of the windows of all clips; both parts together are every window once."""
+    monkeypatch.setattr(windows_module, "FRAMES_PER_BLOCK", frames_per_block)
+    cfg, parts, _ = prepared(data, validation="random_windows")
+    store, n_windows = parts[0].store, int(parts[0].store.n_windows(5).sum())
+    assert [len(part) for part in parts] == [n_windows - n_windows // 10, n_windows // 10]
+    numbers = np.concatenate([part.numbers() for part in parts])
+    assert sorted(numbers) == list(range(n_windows))
+    for part, rng in ((parts[0], np.random.default_rng(1)), (parts[1], None)):
+        blocks = list(part.blocks(part.items, 64, rng))
+        assert all(len(starts) % 64 == 0 for _, starts in blocks[:-1])
+        found = np.concatenate([common.vectors(f, 5)[starts] for f, starts in blocks])
+        expected = store.gather(part.numbers(), 5)
+        np.testing.assert_array_equal(*(one[np.lexsort(one.T)] for one in (found, expected)))
+    again = split(store, 5, cfg.fit, cfg.seed)[1].numbers()
+    np.testing.assert_array_equal(again, parts[1].numbers())
+    assert not np.array_equal(split(store, 5, cfg.fit, cfg.seed + 1)[1].numbers(), again)
+
+
 @pytest.mark.parametrize(
     ("clips", "share", "trained"), [(7000, 0.1, 6300), (55, 0.1, 49), (10, 0.0, 10), (1, 0.5, 1)]
 )
 def test_the_last_clips_validate(clips, share, trained):
-    windows = Windows(range(clips), 5, share)
-    assert windows.train.tolist() == list(range(trained))
-    assert windows.validation.tolist() == list(range(trained, clips))
+    settings = msgspec.structs.replace(config.load_config().fit, validation_split=share)
+    parts = split(range(clips), 5, settings, seed=0)
+    assert [part.items.tolist() for part in parts] == [[*range(trained)], [*range(trained, clips)]]
 
 
 def test_without_validation_there_is_no_validation_loss(data):
-    ((_, loss, val_loss),) = fit(*prepared(data, epochs=1, validation_split=0.0))
+    ((_, loss, val_loss, _),) = fit(*prepared(data, epochs=1, validation_split=0.0))
     assert loss > 0
     assert val_loss is None
 
 
 def test_a_loss_that_is_no_number_stops_the_run(data):
     cfg, windows, model = prepared(data, epochs=3)
-    poisoned = np.fromfile(windows.store.path, np.float32)
+    path = windows[0].store.path
+    poisoned = np.fromfile(path, np.float32)
     poisoned[300] = np.nan
-    poisoned.tofile(windows.store.path)
+    poisoned.tofile(path)
     with pytest.raises(UserError, match="training loss of epoch 1 is nan"):
         fit(cfg, windows, model)
 
@@ -345,7 +367,7 @@ from pathlib import Path
 import numpy as np
 import keras_model
 from asd import config, training
-from asd.features.windows import Windows
+from asd.features.windows import split
 from asd.detectors import kinds
 from asd.store import Store
 
@@ -359,9 +381,9 @@ offsets = 200 * np.arange(n_clips + 1)
 rows = kinds.of(cfg).rows
 path = Path(sys.argv[2])
 store = Store((None,) * n_clips, rows, path, path.open("rb", 0), offsets, ())
-windows = Windows(store, 5, cfg.fit.validation_split)
+windows = split(store, 5, cfg.fit, cfg.seed)
 model = keras_model.build(640, (128,) * 4 + (8,) + (128,) * 4)
-training.fit(model, windows, cfg.fit, cfg.seed)
+training.fit(model, *windows, cfg.fit, cfg.seed)
 print(resident("VmHWM") - idle)
 """
 

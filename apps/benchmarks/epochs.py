@@ -21,7 +21,7 @@ from apps.benchmarks import published
 from apps.benchmarks.workspace import hidden_units, load_store
 from asd import training
 from asd.config import Config, load_config
-from asd.features.windows import Windows
+from asd.features.windows import split
 
 SGEMM_CALLS = 50
 
@@ -44,8 +44,8 @@ def of_ours(cfg: Config, seed: int) -> list[float]:
     """When each epoch of ours ended."""
     keras_model.start_tensorflow(seed)
     model = keras_model.build(cfg.feature.vector_size, hidden_units(cfg))
-    windows = Windows(load_store(cfg, "train"), cfg.feature.frames, cfg.fit.validation_split)
-    rows = training.epochs(model, windows, cfg.fit, cfg.seed)
+    windows = split(load_store(cfg, "train"), cfg.feature.frames, cfg.fit, cfg.seed)
+    rows = training.epochs(model, *windows, cfg.fit, cfg.seed)
     return [time.perf_counter() for _ in rows]
 
 

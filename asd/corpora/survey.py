@@ -49,7 +49,7 @@ def survey(
 @functools.cache
 def _tell_empty_bands(feature: Feature) -> None:
     """Say, once, how many mel bands are so narrow that no bin of the spectrum is in them."""
-    filters = mel_filters(feature.sample_rate, feature.n_fft, feature.n_mels)
+    filters = mel_filters(feature)
     if empty := feature.n_mels - np.count_nonzero(filters.any(axis=1)):
         print(f"warning: {empty} of {feature.n_mels} mel bands are between the bins of the "
               f"spectrum and always empty; fewer feature.n_mels or a longer feature.n_fft "

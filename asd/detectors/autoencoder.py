@@ -1,45 +1,57 @@
 """The dense auto-encoder of MLPerf Tiny and the DCASE 2020 Task 2 baseline.
 
 It learns to reconstruct windows of log-mel frames; the score of a clip is its mean squared
-reconstruction error.
+reconstruction error or, as in the baselines since 2023, the Mahalanobis distance of its residual.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+import numpy as np
 
 import common
 import keras_model
 from asd import files, rows, training, workers
 from asd.clips import Scores
 from asd.config import Config
+from asd.detectors import residuals
 from asd.detectors.detector import Fitted
-from asd.features.windows import Windows
+from asd.detectors.residuals import Covariances, Mahalanobis
+from asd.features.windows import Windows, split
 from asd.sections import Section
 from asd.store import Store
 from asd.tflite import chain as float_chain
 from asd.tflite import flatbuffer, keras_chain, keras_file, reader
 from asd.tflite.chain import Dense, NotAChain
-from common import Predict, UserError
+from common import Error, Predict, UserError
 
 if TYPE_CHECKING:
     import keras
 
+TITLES = {
+    "mse": "mean squared reconstruction error (dB²)",
+    "mahalanobis": "selective Mahalanobis distance of the residual",
+}
 Unit = Annotated[int, msgspec.Meta(ge=1, le=65535)]  # as many as generated C takes
 
 
 class AutoEncoder:
     """See `asd.detectors.detector.Detector`."""
 
-    class Settings(Section):
-        """Units of the hidden layers, each with batch normalisation and ReLU."""
+    class Settings(Section, omit_defaults=True):
+        """Units of the hidden layers, each with batch normalisation and ReLU; and the score.
+
+        A default is what the record of a model without that key means.
+        """
 
         encoder: tuple[Unit, ...]
         bottleneck: Unit
         decoder: tuple[Unit, ...]
+        score: Literal["mse", "mahalanobis"] = "mse"
+        faithful: bool = False  # Mahalanobis as the baseline's program has it, mistakes and all
 
         @property
         def hidden(self) -> tuple[int, ...]:
@@ -49,32 +61,48 @@ class AutoEncoder:
     kind = "autoencoder"
     scope = "machine"
     suffixes = (*keras_model.SUFFIXES, "_fp32.tflite")
-    score_title = "mean squared reconstruction error (dB²)"
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
         self._cfg, self._settings = cfg, settings
         self._model: keras.Model | None = None
         self._chain: list[Dense] | None = None
+        self._covariances: Covariances | None = None
         fit = msgspec.to_builtins(cfg.fit)
         del fit["verbose"]
         detector = {"kind": self.kind, **msgspec.to_builtins(settings)}
+        detector.pop("score", None)  # one training serves both
         feature = msgspec.to_builtins(cfg.feature)
         self.made_of = {"feature": feature, "detector": detector, "fit": fit, "seed": cfg.seed}
         self.rows = rows.log_mel(cfg.feature)
+        self.score_title = TITLES[settings.score]
+        self._by_distance = settings.score == "mahalanobis"
 
     def fit(self, train: Store) -> Fitted:
-        """Train on the windows of all clips; the last clips validate."""
-        cfg = self._cfg
+        """Train on windows of all clips but those that validate; see `windows.split`."""
+        cfg, n = self._cfg, self._cfg.feature.frames
+        if self._by_distance:
+            residuals.check(train, n)
         keras_model.start_tensorflow(cfg.seed)
         self._model = keras_model.build(cfg.feature.vector_size, self._settings.hidden)
-        windows = Windows(train, cfg.feature.frames, cfg.fit.validation_split)
-        history = training.fit(self._model, windows, cfg.fit, cfg.seed)
+        windows, validation = split(train, n, cfg.fit, cfg.seed)
+        history = training.fit(self._model, windows, validation, cfg.fit, cfg.seed)
         self._chain = keras_chain.of_model(self._model)
-        return Fitted(len(windows.train), history)
+        self._covariances = self._residual_covariances(train, windows)
+        return Fitted(len(windows.items), history)
+
+    def _residual_covariances(self, train: Store, windows: Windows) -> Covariances:
+        predict, n, width = self.predictor(), self._cfg.feature.frames, train.width
+        if not self._settings.faithful:
+            return residuals.of_clips(predict, train, n)
+        rng = np.random.default_rng(self._cfg.seed)
+        found = residuals.batches(predict, windows, self._cfg.fit.batch_size, rng)
+        drawn = ((inputs - outputs, of_target) for inputs, outputs, of_target in found)
+        return residuals.published_covariances(drawn, width)
 
     def save(self, path: Path) -> None:
-        """Write the Keras model."""
+        """Write the Keras model, and into its file the covariances of residuals."""
         self._model.save(path)
+        residuals.save(path, self._covariances)
 
     def load(self, path: Path) -> None:
         """Read a Keras file or a float TFLite file; without TensorFlow where it is a dense chain.
@@ -96,6 +124,15 @@ class AutoEncoder:
         if self._chain:
             sizes = {len(self._chain[0].weights), len(self._chain[-1].bias)}
             keras_model.check_sizes(path, sizes, self._cfg.feature.vector_size)
+        if self._by_distance:
+            self._covariances = residuals.load(path, self._cfg.feature.n_mels)
+
+    @property
+    def error(self) -> Error:
+        """The error of a clip, from its windows and their reconstruction."""
+        if self._by_distance:
+            return Mahalanobis(self._covariances, self._settings.faithful)
+        return common.reconstruction_error
 
     def _of_keras(self, path: Path) -> list[Dense] | None:
         """The chain of a Keras file; None for another model, which Keras has loaded."""
@@ -119,11 +156,11 @@ class AutoEncoder:
         return keras_model.predictor(self._model)
 
     def score(self, test: Store) -> Scores:
-        """Mean squared reconstruction errors, dB^2."""
+        """Mean squared reconstruction errors, dB^2, or Mahalanobis distances."""
         # NumPy's products may run side by side; Keras uses the cores itself.
         n_workers = workers.number(self._cfg.workers) if self._chain else 1
         n = self._cfg.feature.frames
-        values = common.anomaly_scores(self.predictor(), test, n, n_workers)
+        values = common.anomaly_scores(self.predictor(), test, n, n_workers, self.error)
         return Scores(test.clips, values)
 
     def chain(self) -> list[Dense]:

@@ -10,6 +10,7 @@ from asd.rows import Rows
 from asd.store import Store
 from asd.tflite.chain import Dense
 from asd.training import Epoch
+from common import Error
 
 
 class Fitted(NamedTuple):
@@ -33,6 +34,8 @@ class Detector(Protocol):
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
     rows : what a store holds of each clip for it
+    error : of a method with a chain, what makes a clip's score of its windows and of what the chain
+        gives for them
     """
 
     kind: str
@@ -41,6 +44,7 @@ class Detector(Protocol):
     score_title: str
     made_of: dict[str, Any]
     rows: Rows
+    error: Error | None
 
     def fit(self, train: Store) -> Fitted:
         """Learn from the training clips."""

@@ -54,6 +54,7 @@ class Frozen:
     kind = "frozen"
     scope = "machine"
     suffixes = (".npz",)
+    error = None
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
         apart = settings.sections == "apart"

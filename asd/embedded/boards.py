@@ -41,6 +41,10 @@ class Board:
     icount_shift: int  # an instruction takes 2^icount_shift ns of the emulated time
     uart: str | None  # its address; None where firmware cannot speak to the host by one
 
+    @property
+    def has_float_unit(self) -> bool:  # as the compiler is told
+        return "-mfloat-abi=hard" in self.cpu_flags
+
 
 @dataclass(frozen=True)
 class BoardRun:
@@ -165,7 +169,7 @@ def run(
     windows : (n, inputs) int8, n at least 1
     work : `<work>/<board>/` is written: firmware, input, output, report
     timeout_seconds : for the run; without it a minute and 0.1 s for each window
-    files : of the model's folder; see `build`
+    files : see `build`
 
     Raises
     ------
@@ -178,10 +182,8 @@ def run(
     firmware = build(board, model_folder, folder, files=files)
     windows.tofile(folder / "input.bin")
     timeout = timeout_seconds or TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_WINDOW * len(windows)
-    _emulate(board, folder, firmware, timeout)
-
     try:
-        report = dict(line.split() for line in (folder / "report.txt").read_text().splitlines())
+        report = emulate(board, folder, firmware, timeout, "output.bin")
         n_inputs, n_outputs = int(report["inputs"]), int(report["outputs"])
         if n_inputs != windows.shape[1]:
             raise UserError(
@@ -274,8 +276,9 @@ def _first_error(output: str) -> str:
     return re.sub(r"^\S*/", "", line)  # the long path of the linker, or the short one of a source
 
 
-def _emulate(board: Board, folder: Path, firmware: Path, timeout: float) -> None:
-    for name in ("output.bin", "report.txt"):
+def emulate(board: Board, folder: Path, firmware: Path, timeout: float, output: str) -> dict:
+    """Run a firmware that writes the file `output` and a report; the report. Errors: see `run`."""
+    for name in (output, "report.txt"):
         (folder / name).unlink(missing_ok=True)
     command = [*board.qemu, "-kernel", str(firmware), "-icount", f"shift={board.icount_shift}"]
     command += ["-semihosting-config", "enable=on,target=native"]
@@ -288,6 +291,7 @@ def _emulate(board: Board, folder: Path, firmware: Path, timeout: float) -> None
         lines = done.stdout.split("\n\n")[0].strip().splitlines()
         why = lines[-1] if lines else f"{board.qemu[0]} ended with status {done.returncode}"
         raise UserError(f"{board.name}: {why}")
+    return dict(line.split() for line in (folder / "report.txt").read_text().splitlines())
 
 
 def _section_bytes(board: Board, folder: Path, firmware: Path) -> dict[str, int]:

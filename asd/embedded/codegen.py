@@ -106,10 +106,10 @@ def _header(network: reader.Network, rounding: str, name: str) -> str:
         "output_scale": _float(last.output.scale), "output_zero": last.output.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
     }  # fmt: skip
-    return _fill("model.h.in", values)
+    return fill("model.h.in", values)
 
 
-def _fill(template: str, values: dict[str, Any]) -> str:
+def fill(template: str, values: dict[str, Any]) -> str:
     """A template of c/ with its @names@ replaced."""
     text = (KERNELS / template).read_text(encoding="utf-8")
     return re.sub(r"@(\w+)@", lambda match: str(values[match[1]]), text)
@@ -146,7 +146,7 @@ def _source(network: reader.Network, rounding: str, name: str) -> str:
         "width": _width(network),
         "sha256": network.sha256,
     }
-    return _fill("model.c.in", values)
+    return fill("model.c.in", values)
 
 
 def _weights(network: reader.Network, rounding: str) -> str:
@@ -166,11 +166,11 @@ def _weights(network: reader.Network, rounding: str) -> str:
         parts.append(f"#else\n{plain}#endif\n" if branch == "#elif" else plain)
         if rounding == "double":
             q, shift = layer.multipliers()
-            parts.append(_array("uint32_t", f"scale_{i}", q, "{}U"))
-            parts.append(_array("int8_t", f"shift_{i}", shift, "{}"))
+            parts.append(array("uint32_t", f"scale_{i}", q, "{}U"))
+            parts.append(array("int8_t", f"shift_{i}", shift, "{}"))
         else:
             bits = layer.scales.astype(np.float32).view(np.uint32)
-            parts.append(_array("uint32_t", f"scale_{i}", bits, "0x{:08X}"))
+            parts.append(array("uint32_t", f"scale_{i}", bits, "0x{:08X}"))
     return "".join(parts)
 
 
@@ -179,12 +179,13 @@ def _arrays(i: int, packed: packing.Packed) -> str:
     kind, pattern = ("uint32_t", "0x{:08X}") if words else ("int8_t", "{}")
     return (
         f"#define PACKED_{i} {int(packed.packed)}\n"
-        + _array(kind, f"weights_{i}", packed.weights, pattern)
-        + _array("int32_t", f"bias_{i}", packed.bias, "{}")
+        + array(kind, f"weights_{i}", packed.weights, pattern)
+        + array("int32_t", f"bias_{i}", packed.bias, "{}")
     )
 
 
-def _array(kind: str, name: str, values: np.ndarray, pattern: str) -> str:
+def array(kind: str, name: str, values: np.ndarray, pattern: str) -> str:
+    """A constant array of C; `pattern` formats a value."""
     # The most negative int32 is no literal in C.
     texts = ["(-2147483647 - 1)" if v == -(2**31) else pattern.format(v) for v in values.tolist()]
     lines = "".join(f"    {line}\n" for line in _lines(texts))

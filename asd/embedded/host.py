@@ -21,8 +21,10 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
-def build(folder: Path, work: Path, flags: Sequence[str] = ()) -> Path:
-    """Compile generated source, named `model`, into a shared library.
+def build(
+    folder: Path, work: Path, flags: Sequence[str] = (), sources: Sequence[str] = ("model.c",)
+) -> Path:
+    """Compile generated source, named `model`, into a shared library called as its last file.
 
     Raises
     ------
@@ -31,8 +33,8 @@ def build(folder: Path, work: Path, flags: Sequence[str] = ()) -> Path:
     cc = compiler()
     if cc is None:
         raise UserError("no C compiler found; sudo apt install gcc")
-    library = work / "model.so"
-    command = [cc, *CC_FLAGS, *flags, "-o", str(library), str(folder / "model.c")]
+    library = (work / sources[-1]).with_suffix(".so")
+    command = [cc, *CC_FLAGS, *flags, "-o", str(library), *(str(folder / one) for one in sources)]
     done = processes.call(command)
     if done.returncode:
         errors = [line for line in done.stdout.splitlines() if "error" in line]

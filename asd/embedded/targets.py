@@ -2,59 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import common
-from asd import files
 from asd.clips import Scores
-from asd.embedded import boards, codegen, host
+from asd.embedded import boards, codegen, distance, host
+from asd.embedded.costs import Cost
 from asd.tflite import litert
-from common import UserError
+from common import Error, UserError
 
 HOST = "host"
-
-# Instructions of TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs), in the same
-# emulation, of the projects' versions of 2026-11.
-PUBLISHED = {
-    "Cortex-M3": 955_905,
-    "Cortex-M4F": 582_305,
-    "Cortex-M7": 582_629,
-    "Cortex-M33": 582_485,
-    "Cortex-M55": 149_960,
-}
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a model costs where it ran, and whether it gave the bytes of LiteRT."""
-
-    machine_type: str
-    board: str
-    core: str
-    kernel: str
-    windows: int
-    differing_bytes: int
-    score_median: float  # relative error over the clips; see Scores.relative_errors
-    score_max: float
-    tolerance: float | None  # the tolerance of score_median
-    instructions: int | None = None  # per inference, the most over the windows
-    code_bytes: int | None = None
-    constant_bytes: int | None = None
-    scratch_bytes: int | None = None
-    stack_bytes: int | None = None
-
-    @property
-    def verdict(self) -> str:
-        """Passes where every byte is LiteRT's and the scores are within the tolerance."""
-        close = self.tolerance is None or self.score_median <= self.tolerance
-        return "FAIL" if self.differing_bytes or not close else "pass"
+Most = tuple[float | None, float | None]  # tolerances, see `measure`; None: not limited
 
 
 def available(asked: Sequence[str]) -> tuple[list[boards.Board], list[str]]:
@@ -95,25 +60,83 @@ def sample(n_clips: int, count: int, everything: bool) -> np.ndarray:
     return (np.arange(count) * n_clips + n_clips // 2) // count
 
 
+class _Reference:
+    """What the C of a model is compared with: LiteRT's bytes and the Keras model's scores.
+
+    Parameters
+    ----------
+    content : the TFLite file
+    clips : for each clip its frames, (n_frames, n_mels) float32, dB
+    n : frames per window
+    error : of a clip, from its windows and what the model gives for them
+    """
+
+    def __init__(self, content: bytes, clips: Sequence[np.ndarray], n: int, error: Error) -> None:
+        tflite = litert.runner(content)
+        self._target, self._error, self.n = tflite.target, error, n
+        self._by_clip = [common.vectors(frames, n) for frames in clips]
+        self.windows = np.concatenate(self._by_clip)  # (n_windows, n * n_mels) float32, dB
+        source = tflite.source["scale"], tflite.source["zero_point"]
+        self.inputs = litert.to_int8(self.windows, *source)
+        self.expected = tflite(self.inputs)
+        self.distance = distance.in_c(error)
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """The clips' scores by the outputs of all windows, (n_clips,) float64."""
+        values = litert.to_float(outputs, self._target["scale"], self._target["zero_point"])
+        ends = np.cumsum([len(windows) for windows in self._by_clip])
+        parts = zip(self._by_clip, np.split(values, ends[:-1]), strict=True)
+        return np.array([self._error(*part) for part in parts])
+
+    def cost(self, keras: Scores, ran: tuple[np.ndarray, dict[str, Any]], most: Most) -> Cost:
+        """What a model costs that gave these outputs and has these figures."""
+        outputs, figures = ran
+        errors = keras.relative_errors(self.scores(outputs))  # (n_clips,)
+        return Cost(
+            machine_type=keras.machine_type,
+            windows=len(self.inputs),
+            differing_bytes=int((outputs != self.expected).sum()),
+            score_median=float(np.median(errors)),
+            score_max=float(errors.max()),
+            tolerance=most[0],
+            **figures,
+        )
+
+    def with_distance(self, cost: Cost, ran: distance.Ran, most: Most) -> Cost:
+        """The same with what the distance costs, and how far its scores are from Python's."""
+        counts = [len(windows) for windows in self._by_clip]
+        expected = self.scores(self.expected)
+        errors = np.abs(distance.scores(ran.sums, counts, self.n) - expected) / expected
+        return dataclasses.replace(
+            cost,
+            distance_error=float(errors.max()),
+            distance_tolerance=most[1],
+            distance_instructions=ran.instructions,
+        )
+
+
 def measure(
     model: Path,
     folder: Path,
     keras: Scores,
     clips: Sequence[np.ndarray],
     n: int,
-    tolerance: float | None,
+    error: Error,
+    most: Most,
     ready: Sequence[boards.Board],
 ) -> tuple[list[Cost], list[str]]:
     """Run the C of an int8-in/out model on the host and on boards, and compare it.
+
+    A score that is a distance is made in C, too, where there is a float unit.
 
     Parameters
     ----------
     model : the TFLite file
     folder : its C source, which is compared with what its TFLite file gives: that is compiled
     keras : the Keras model's scores of the clips
-    clips : for each clip its frames, (n_frames, n_mels) float32, dB
-    n : frames per window
-    tolerance : the largest median relative error of a score
+    clips, n, error : for each clip its frames, (n_frames, n_mels) float32, dB; frames per window;
+        and the error of a clip, from its windows and what the model gives for them
+    most : relative errors of scores: the median of int8's, the largest of those made in C
 
     Returns
     -------
@@ -124,45 +147,40 @@ def measure(
     UserError : a file of the C source is missing or differs.
     """
     content = model.read_bytes()
-    tflite = litert.runner(content)
-    by_clip = [common.vectors(frames, n) for frames in clips]
-    windows = np.concatenate(by_clip)  # (n_windows, n * n_mels) float32, dB
-    inputs = litert.to_int8(windows, tflite.source["scale"], tflite.source["zero_point"])
-    expected = tflite(inputs)
-
-    def cost(outputs: np.ndarray, figures: dict[str, Any]) -> Cost:
-        values = litert.to_float(outputs, tflite.target["scale"], tflite.target["zero_point"])
-        errors = keras.relative_errors(_scores(by_clip, values))  # (n_clips,)
-        return Cost(
-            machine_type=keras.machine_type,
-            windows=len(inputs),
-            differing_bytes=int((outputs != expected).sum()),
-            score_median=float(np.median(errors)),
-            score_max=float(errors.max()),
-            tolerance=tolerance,
-            **figures,
-        )
-
+    reference = _Reference(content, clips, n, error)
+    places: list[tuple[Callable, Callable | None]] = []
+    if host.compiler():
+        places.append((functools.partial(_on_host, reference.expected.shape[1]), distance.on_host))
+    for board in ready:
+        of_distance = functools.partial(distance.on_board, board) if board.has_float_unit else None
+        places.append((functools.partial(_on_board, board), of_distance))
     costs, failures = [], []
-    boards_ready = [functools.partial(_on_board, board) for board in ready]
-    on_host = [functools.partial(_on_host, expected.shape[1])] if host.compiler() else []
-    with tempfile.TemporaryDirectory() as work:
-        source = _checked_source(folder, model, content, Path(work, "source"))
-        for place in [*on_host, *boards_ready]:
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        source = _checked_source(folder, model, content, reference, work / "source")
+        for run, of_distance in places:
             try:
-                costs.append(cost(*place(source, Path(work), inputs)))
-            except UserError as error:
-                failures.append(str(error))
+                cost = reference.cost(keras, run(source, work, reference.inputs), most)
+                if reference.distance and of_distance:
+                    ran = of_distance(source, work, reference.windows)
+                    cost = reference.with_distance(cost, ran, most)
+                costs.append(cost)
+            except UserError as failure:
+                failures.append(str(failure))
     return costs, failures
 
 
-def _checked_source(folder: Path, model: Path, content: bytes, target: Path) -> Path:
+def _checked_source(
+    folder: Path, model: Path, content: bytes, reference: _Reference, target: Path
+) -> Path:
     """Write the C source of a TFLite file anew, and see that what lies in its folder is the same.
 
     What is compiled is the copy: nothing else that lies there, or that comes after the comparison.
     """
     try:
         source = codegen.generate(content)
+        if reference.distance:
+            source |= distance.generate(reference.distance, reference.n)
     except UserError as error:
         raise UserError(f"{model}: {error}") from error
     target.mkdir()
@@ -173,13 +191,6 @@ def _checked_source(folder: Path, model: Path, content: bytes, target: Path) -> 
             raise UserError(f"{folder}: not the C source of {model.name}: {wrong}")
         (target / name).write_bytes(text.encode())
     return target
-
-
-def _scores(by_clip: Sequence[np.ndarray], outputs: np.ndarray) -> np.ndarray:
-    """The score of each clip from its windows and from the outputs of all, (n_clips,) float64."""
-    ends = np.cumsum([len(windows) for windows in by_clip])
-    parts = zip(by_clip, np.split(outputs, ends[:-1]), strict=True)
-    return np.array([common.reconstruction_error(*part) for part in parts])
 
 
 def _on_host(
@@ -204,54 +215,3 @@ def _on_board(
         "stack_bytes": ran.stack_bytes,
     }
     return ran.outputs, figures
-
-
-HEADER = (
-    "machine_type", "board", "core", "kernel", "windows", "differing_bytes",
-    "instructions", "code_bytes", "constant_bytes", "scratch_bytes", "stack_bytes",
-    "score_median", "score_max", "bar", "verdict",
-)  # fmt: skip
-
-
-def write(path: Path, costs: Sequence[Cost]) -> None:
-    """`mcu.csv`: a row per machine type and place; instructions are those of one inference."""
-    rows = []
-    for c in costs:
-        figures = (c.instructions, c.code_bytes, c.constant_bytes, c.scratch_bytes, c.stack_bytes)
-        plain = ["" if figure is None else figure for figure in figures]
-        rows.append((c.machine_type, c.board, c.core, c.kernel, c.windows,
-                     c.differing_bytes, *plain, c.score_median, c.score_max,
-                     "" if c.tolerance is None else c.tolerance, c.verdict))  # fmt: skip
-    files.write_csv(path, [HEADER, *rows])
-
-
-def show(costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str], path: Path) -> int:
-    """Print what the model costs on boards, 100 columns wide; exit status 1 if one failed."""
-    if costs:
-        print("\nIs the C code the TFLite file? Every output byte is compared with LiteRT's:\n")
-        print(f"{'':<33}{'':>8}{'bytes':>7}{'score':>8}{'instructions':>14}{'TFLM +':>9}"
-              f"{'flash':>9}{'RAM':>6}")  # fmt: skip
-        print(f"{'core':<13}{'machine':<12}{'kernel':<8}{'windows':>8}{'off':>7}{'error':>8}"
-              f"{'an inference':>14}{'CMSIS-NN':>9}{'bytes':>9}{'bytes':>6}")  # fmt: skip
-    for c in costs:
-        line = f"{c.core:<13}{c.machine_type[:11]:<12}{c.kernel:<8}{c.windows:>8}"
-        line += f"{c.differing_bytes:>7}{c.score_median:>8.3%}"
-        figures = f"{'':>38}"
-        if c.instructions is not None:
-            peer = f"{PUBLISHED[c.core]:,}" if c.core in PUBLISHED else "-"
-            flash, ram = c.code_bytes + c.constant_bytes, c.scratch_bytes + c.stack_bytes
-            figures = f"{c.instructions:>14,}{peer:>9}{flash:>9,}{ram:>6}"
-        print(f"{line}{figures}  {c.verdict}")
-    if any(c.instructions is not None for c in costs):
-        print("\ninstructions: counted in emulation, not cycles on a board; beside them those of")
-        print("TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs)")
-    for line in missing:
-        print(f"not run: {line}")
-    if costs:
-        print(f"more figures: {path}")
-    failed = [c for c in costs if c.verdict != "pass"]
-    if failed:
-        print(f"C CODE FAILS in {len(failed)} of {len(costs)} places; the first: {failed[0].core}")
-    for line in failures:
-        print(f"FAILED: {line}")
-    return 1 if failed or failures else 0

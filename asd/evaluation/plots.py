@@ -54,7 +54,8 @@ def _titled(name: str, auc: float | None) -> str:
 
 def history(path: Path, machine_type: str, rows: Sequence[Epoch]) -> None:
     """Training and validation loss by epoch; on a log scale where there is a log of them all."""
-    epochs, *losses = np.array(rows, np.float64).T  # None becomes NaN, which is not drawn
+    table = np.array([row[:3] for row in rows], float)  # None becomes NaN, which is not drawn
+    epochs, *losses = table.T
     dot = "." if len(rows) <= MARKED_EPOCHS else None
     with figure(path, words=machine_type) as (axes,):
         shown = zip(
