@@ -1,139 +1,82 @@
-"""Make a demo data set: synthetic machine sound in the layout of DCASE 2020 Task 2.
+"""Make a demo data set: synthetic machine sound in the layout of a year of DCASE Task 2.
 
     python -m asd.corpora.demo [--out demo_data] [--seed 0] [-m DemoFan DemoPump] ...
+    python -m asd.corpora.demo --layout dcase2023 [--out demo_data] [-m fan bandsaw] ...
 
 Writes `<out>/{dev_data,eval_data}/<type>/{train,test}/*.wav` (16 kHz, 16 bit, mono),
 `<out>/causes.csv`: what is wrong in each anomalous clip and how strongly, and `<out>/README.txt`.
-Run again, it makes what is missing; with other options, it makes the set anew.
+Of a year, it has the machine types, sections, folders, names and channels, two domains of which
+names tell the attributes, and the labels of evaluation clips as that year published them:
+`<out>/eval_data_list_<year>.csv`, and from 2022 on the official evaluator's files in
+`<out>/evaluator`. Run again, it makes what is missing; with other options, it makes the set anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 import os
 import sys
 import wave
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from asd import cli, files, workers
-from asd.corpora import demo_sound
+from asd.corpora import demo_plan, demo_sound, demo_tables, rows
 from asd.corpora.alone import alone
+from asd.corpora.demo_plan import (
+    DEFAULT_IDS,
+    LEAST_SECONDS,
+    MOST_CLIPS,
+    MOST_IDS,
+    MOST_SECONDS,
+    DemoClip,
+    Options,
+    plan,
+)
+from asd.messages import shown
 from common import UserError
 
 STAMP = "demo.json"  # the options of the set that a folder holds, whole or interrupted
 CAUSES = "causes.csv"  # written last: with it, the set is whole
-GOLDEN = 0.618034  # its multiples modulo 1 fill [0, 1) evenly, however many there are
 DEFAULT_TYPES = ["DemoFan", "DemoPump"]
-MOST_IDS = 50  # per type: dev and eval share the numbers of two digits
-MOST_CLIPS = 99_999_999  # a clip's number has eight digits
-LEAST_SECONDS, MOST_SECONDS = 0.1, 3600.0  # of a clip
 WAV_HEADER_BYTES = 44  # of the clips that `wave` writes
-WEAKEST = 0.1  # strengths of anomalies lie in [WEAKEST, 1]
+# Clips of a set: for training by id or section; for testing by id and label, domain and label.
+CLIPS_2020, CLIPS = (50, 25), (20, 5)
 
 README = """DEMO SOUND, NOT RECORDINGS
 These clips are synthetic (asd/corpora/demo_sound.py). They show that the tools work; results on
-them mean nothing for real machines. ./get_dataset.sh gets recordings: DCASE 2020 Task 2.
-Layout and names are those of DCASE 2020 Task 2. causes.csv says what is wrong in each anomalous
+them mean nothing for real machines. ./get_dataset.sh gets recordings: DCASE {year} Task 2.
+Layout and names are those of DCASE {year} Task 2. causes.csv says what is wrong in each anomalous
 clip of dev_data and eval_data, and how strongly (0..1); clips that it does not list are normal.
-Seed {seed}. All options: {options}
+{more}Seed {seed}. All options: {options}
 """
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the clips depend on."""
-
-    seed: int
-    machine_types: tuple[str, ...]
-    ids: int  # per machine type
-    train_clips: int  # per id
-    test_clips: int  # per id and label
-    eval: bool
-    seconds: float
-    sound_version: int = demo_sound.VERSION
-
-    def __post_init__(self) -> None:
-        if unknown := set(self.machine_types) - set(demo_sound.MACHINES):
-            raise ValueError(f"unknown machine type {unknown.pop()}")
-        counts = self.train_clips, self.test_clips
-        if not (
-            1 <= self.ids <= MOST_IDS
-            and all(1 <= count <= MOST_CLIPS for count in counts)
-            and LEAST_SECONDS <= self.seconds <= MOST_SECONDS
-        ):
-            raise ValueError("a number beyond its limits")
-
-
-@dataclass(frozen=True)
-class DemoClip:
-    """A clip of the set. Its sound depends on this, the seed and the length, on nothing else."""
-
-    mode: str  # "dev" or "eval"
-    machine_type: str
-    machine_id: str  # two digits
-    kind: str  # folder and label: "train/normal_", "test/normal_", "test/anomaly_" or "test/"
-    number: int
-    cause: str | None = None
-    strength: float = 0.0
-
-    @property
-    def path(self) -> str:
-        """Where it is in the set's folder."""
-        folder = f"{self.mode}_data/{self.machine_type}"
-        return f"{folder}/{self.kind}id_{self.machine_id}_{self.number:08d}.wav"
-
-
-def plan(options: Options) -> Iterator[DemoClip]:
-    """All clips of a set: dev ids 00, 02, 04, ...; eval ids 01, 03, 05, ... with half as many."""
-    for machine_type, number in itertools.product(options.machine_types, range(options.ids)):
-        unit = machine_type, f"{2 * number:02d}"
-        for i in range(options.train_clips):
-            yield DemoClip("dev", *unit, "train/normal_", i)
-        for i in range(options.test_clips):
-            yield DemoClip("dev", *unit, "test/normal_", i)
-            yield DemoClip("dev", *unit, "test/anomaly_", i, *_fault(options.seed, *unit, i))
-        if options.eval:
-            yield from _eval_clips(options, machine_type, f"{2 * number + 1:02d}")
-
-
-def _eval_clips(options: Options, *unit: str) -> Iterator[DemoClip]:
-    for i in range(-(-options.train_clips // 2)):
-        yield DemoClip("eval", *unit, "train/normal_", i)
-    for i in range(-(-options.test_clips // 2)):
-        # A coin for each pair: shuffled, and the same however many clips there are.
-        fault = _fault(options.seed, *unit, i)
-        coin = demo_sound.generator(options.seed, "/".join([*unit, str(i)])).integers(2)
-        yield DemoClip("eval", *unit, "test/", 2 * i, *(fault if coin else ()))
-        yield DemoClip("eval", *unit, "test/", 2 * i + 1, *(() if coin else fault))
-
-
-def _fault(seed: int, machine_type: str, machine_id: str, i: int) -> tuple[str, float]:
-    """Cause and strength of a machine's i-th anomaly: causes by turns, strengths evenly spread."""
-    causes = demo_sound.MACHINES[machine_type].causes
-    turn, which = divmod(i, len(causes))
-    name = f"{machine_type}/{machine_id}/{causes[which]}"
-    start = demo_sound.generator(seed, name).random()
-    return causes[which], round(WEAKEST + (1 - WEAKEST) * ((start + turn * GOLDEN) % 1), 3)
+OF_A_YEAR = """\
+Machine types bear the year's names, so that its official score can be computed: the sound is of
+other machines, and a demo of one. Attributes say how they run, evaluation_labels may be
+{labels}.
+"""
 
 
 def write_clip(out: Path, options: Options, clip: DemoClip) -> None:
     """Make one clip; the file appears under its name when it is whole."""
     cause = demo_sound.CAUSES.get(clip.cause)
-    running = cause(clip.strength) if cause else demo_sound.Running()
-    machine = demo_sound.unit(clip.machine_type, clip.machine_id)
+    running = clip.running & (cause(clip.strength) if cause else demo_sound.Running())
+    machine = demo_sound.unit(*clip.unit)
     rng = demo_sound.generator(options.seed, clip.path)
     n_samples = round(options.seconds * demo_sound.SAMPLE_RATE)
-    sound = demo_sound.clip(machine, running, rng, n_samples)
+    n_channels = len(options.corpus.channels)
+    record = demo_sound.clip if n_channels == 1 else demo_sound.stereo
+    sound = record(machine, running, rng, n_samples).T  # (n_samples[, n_channels]) float32
     samples = np.round(sound * np.iinfo(np.int16).max).astype("<i2")
     # Not soundfile: its errors of a full disk are no OSErrors.
     with files.whole_file(out / clip.path) as path, wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, demo_sound.SAMPLE_RATE, len(samples), "NONE", None))
+        file.setparams((n_channels, 2, demo_sound.SAMPLE_RATE, len(samples), "NONE", None))
         file.writeframes(samples.tobytes())
 
 
@@ -156,34 +99,41 @@ def _made(out: Path) -> Options | None:
 
 
 def _check_unchanged(out: Path, options: Options) -> None:
-    """Refuse to remove a set in which somebody has put a clip of his own in the place of one.
+    """Refuse to remove a set in which somebody has put a file of his own in the place of one.
 
     Raises
     ------
-    UserError : a clip has another length than those that were made, or is newer than causes.csv,
-        which is made after all of them.
+    UserError : a clip has another length than those that were made, or a file is newer than
+        causes.csv, which is made after all of them.
     """
-    n_bytes = WAV_HEADER_BYTES + 2 * round(options.seconds * demo_sound.SAMPLE_RATE)
+    n_samples = round(options.seconds * demo_sound.SAMPLE_RATE)
+    n_bytes = WAV_HEADER_BYTES + 2 * len(options.corpus.channels) * n_samples
     causes = out / CAUSES
     made_ns = causes.stat().st_mtime_ns if causes.exists() else None
-    for clip in plan(options):
-        path = out / clip.path
+    for path in _files(out, options):
         if not os.path.lexists(path):
             continue
         status = path.lstat()
-        if status.st_size != n_bytes or (made_ns is not None and status.st_mtime_ns > made_ns):
+        is_other = path.suffix == ".wav" and status.st_size != n_bytes
+        if is_other or (made_ns is not None and status.st_mtime_ns > made_ns):
             raise UserError(
                 f"{path}: not as it was made; move it away, or name another folder with --out"
             )
 
 
+def _files(out: Path, options: Options) -> list[Path]:
+    """The clips and tables of a set, without causes.csv."""
+    clips = list(plan(options))
+    return [out / name for name in (*(c.path for c in clips), *demo_tables.of(options, clips))]
+
+
 def _remove(out: Path, options: Options) -> None:
-    """Remove a set's clips and causes.csv, and the folders that this leaves empty; nothing else."""
+    """Remove a set's clips and tables, and the folders that this leaves empty; nothing else."""
     (out / CAUSES).unlink(missing_ok=True)
-    paths = [out / clip.path for clip in plan(options)]
+    paths = _files(out, options)
     for path in paths:
         path.unlink(missing_ok=True)
-    folders = {folder for path in paths for folder in list(path.parents)[:3]}  # below out
+    folders = {folder for path in paths for folder in path.parents if out in folder.parents}
     for folder in sorted(folders, reverse=True):  # the deepest first
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -206,30 +156,50 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add_number = functools.partial(parser.add_argument, metavar="N")
     add("--out", type=Path, default=Path("demo_data"), metavar="FOLDER", help="%(default)s")
+    add("--layout", choices=rows.CORPORA, default=rows.FIRST, help="%(default)s")
     add("-m", "--machine-type", nargs="+", action="extend", metavar="TYPE",
-        choices=demo_sound.MACHINES, help=f"any of {', '.join(demo_sound.MACHINES)}; "
-        f"{' '.join(DEFAULT_TYPES)}")  # fmt: skip
-    add_number(
-        "--ids", type=number(int, 1, MOST_IDS), default=2, help="machines per type; %(default)s"
-    )
-    add_number("--train-clips", type=count, default=50, help="per id; %(default)s")
-    add_number("--test-clips", type=count, default=25, help="per id and label; %(default)s")
+        help=f"any of {', '.join(demo_sound.MACHINES)} in 2020's layout, and any of the year's in "
+        f"any; {' '.join(DEFAULT_TYPES)}, or all of the year's")  # fmt: skip
+    add_number("--ids", type=number(int, 1, MOST_IDS),
+               help=f"machines per type; {DEFAULT_IDS}, or all of the year's sections")  # fmt: skip
+    add_number("--train-clips", type=count, help="per id, {}, or section, {}".format(
+        *(numbers[0] for numbers in (CLIPS_2020, CLIPS))))  # fmt: skip
+    add_number("--test-clips", type=count,
+               help="per id and label, {}, or section, domain and label, {}".format(
+        *(numbers[1] for numbers in (CLIPS_2020, CLIPS))))  # fmt: skip
     add("--no-eval", action="store_true", help="no eval_data")
     length = number(float, LEAST_SECONDS, MOST_SECONDS)
     add_number("--seconds", type=length, default=10.0, help="of a clip; %(default)s")
     add_number("--seed", type=number(int, 0, 2**63 - 1), default=0, help="%(default)s")
     add_number("--workers", type=count, default=os.cpu_count() or 1, help="threads; %(default)s")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    known = demo_plan.machine_types(args.layout)
+    for name in args.machine_type or ():
+        if name not in known:
+            parser.error(f"argument -m/--machine-type: {shown(name)} is none of {args.layout}: "
+                         f"{', '.join(known)}")  # fmt: skip
+    return args
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """What the command line says, and of a layout where it does not."""
+    is_first = args.layout == rows.FIRST
+    wanted = DEFAULT_TYPES if is_first else demo_plan.machine_types(args.layout)
+    types = tuple(sorted(set(args.machine_type or wanted)))
+    ids = DEFAULT_IDS if args.ids is None and set(types) <= set(demo_sound.MACHINES) else args.ids
+    train, test = CLIPS_2020 if is_first else CLIPS
+    sizes = args.train_clips or train, args.test_clips or test
+    return Options(
+        args.seed, types, ids, *sizes, not args.no_eval, args.seconds, layout=args.layout
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Make a set, or what is missing of it."""
     args = _arguments(argv)
-    types = tuple(sorted(set(args.machine_type or DEFAULT_TYPES)))
-    sizes = args.ids, args.train_clips, args.test_clips, not args.no_eval, args.seconds
     args.out.mkdir(parents=True, exist_ok=True)
     with alone(args.out):
-        make(args.out, Options(args.seed, types, *sizes), args.workers)
+        make(args.out, _options(args), args.workers)
 
 
 def make(out: Path, options: Options, n_workers: int) -> None:
@@ -243,21 +213,32 @@ def make(out: Path, options: Options, n_workers: int) -> None:
     if made and made != options:
         _check_unchanged(out, made)
         _remove(out, made)
+    tables = demo_tables.of(options, clips)
     missing = [clip for clip in clips if not (out / clip.path).exists()]
-    if not missing and (out / CAUSES).exists():
+    missing_tables = [name for name in tables if not (out / name).exists()]
+    if not missing and not missing_tables and (out / CAUSES).exists():
         print(f"{out}: this demo set is whole already, {len(clips)} clips")
         return
-    files.write_json(out / STAMP, options)
-    shown = msgspec.json.encode(options).decode()
+    files.write_json(out / STAMP, demo_plan.described(options))
     with files.whole_file(out / "README.txt") as path:
-        text = README.format(seed=options.seed, options=shown)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(_readme(options, tables), encoding="utf-8")
     write = functools.partial(write_clip, out, options)
     for _ in workers.in_order(write, missing, str(out), n_workers):
         pass
+    for name in missing_tables:
+        files.write_csv(out / name, tables[name])
     faults = [(clip.path, clip.cause, clip.strength) for clip in clips if clip.cause]
     files.write_csv(out / CAUSES, [("path", "cause", "strength"), *sorted(faults)])
     print(f"{out}: {len(missing)} clips of synthetic demo sound made; see {out / 'README.txt'}")
+
+
+def _readme(options: Options, tables: demo_tables.Tables) -> str:
+    labels = [demo_tables.list_name(options)]
+    if any(name.startswith(demo_tables.EVALUATOR) for name in tables):
+        labels.append(f"{demo_tables.EVALUATOR}/")
+    more = OF_A_YEAR.format(labels=" or ".join(labels)) if tables else ""
+    said = msgspec.json.encode(demo_plan.described(options)).decode()
+    return README.format(seed=options.seed, options=said, year=options.corpus.year, more=more)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ nothing about real ones. `asd.corpora.demo` writes data sets of it.
 from __future__ import annotations
 
 import functools
+import math
+import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.random import Generator
@@ -28,11 +30,13 @@ NEIGHBOUR_DB = (-30.0, -15.0)  # tones of other machines re this one, per clip
 CLANKS_PER_SECOND, CLANK_SECONDS, CLANK_DB = 0.2, 0.5, (-15.0, 0.0)  # distant blows on metal
 KNOCK_SECONDS, SLIP = 0.001, 0.1  # decay of a bearing's ring; its balls are late by up to this
 RUB_SHARPNESS = 12.0  # of the bursts: half as loud 20 degrees off the middle
+FAR_DB, FAR_SECONDS = -10.0, 0.006  # the machine at a microphone 2 m farther off, and its way there
+TILT_HZ = 500.0  # where a microphone's tilt changes nothing
 
 
 @dataclass(frozen=True)
 class Running:
-    """How a machine runs in a clip: what the causes change. All are amplitude ratios."""
+    """How a machine runs and is recorded in a clip. All but the tilt are amplitude ratios."""
 
     speed: float = 1.0  # re nominal
     unbalance: float = 1.0  # gain of the line at the shaft frequency
@@ -41,6 +45,13 @@ class Running:
     hum: float = 1.0  # gain of the magnetic hum
     knock: float = 0.0  # RMS of bearing impulses re the healthy machine
     rub: float = 0.0  # RMS of rubbing re the healthy machine
+    background: float = 1.0  # gain of the factory around it
+    tilt_db: float = 0.0  # per octave, of the microphone
+
+    def __and__(self, other: Running) -> Running:
+        """Both at once: ratios multiply; tilts, and what a healthy machine lacks, add up."""
+        pairs = ((one, getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+        return Running(*(a * b if one.default else a + b for one, a, b in pairs))
 
 
 def _ratio(db: float | np.ndarray) -> float | np.ndarray:
@@ -124,7 +135,7 @@ def generator(seed: int, name: str) -> Generator:
 
 @functools.lru_cache(maxsize=256)
 def unit(machine_type: str, machine_id: str) -> Unit:
-    """The machine of a type in MACHINES with this id ("00" to "99")."""
+    """The machine of a type in MACHINES with this id: "00" to "99", or any other name."""
     kind = MACHINES[machine_type]
     rng = generator(0, f"{machine_type}_id_{machine_id}")
     shaft_hz = rng.uniform(*kind.shaft_hz)
@@ -158,13 +169,51 @@ def clip(machine: Unit, running: Running, rng: Generator, n: int) -> np.ndarray:
     -------
     (n,) float32, full scale is 1, between -PEAK and PEAK
     """
+    gain, machines, background = _parts(machine, running, rng, n)
+    # Summed from left to right, as rounding tells the order.
+    sound = functools.reduce(operator.add, [machines[0], background, *machines[1:]])
+    return _recorded(sound, gain, running.tilt_db)
+
+
+def stereo(machine: Unit, running: Running, rng: Generator, n: int) -> np.ndarray:
+    """One recording by two microphones; see `clip`.
+
+    Returns
+    -------
+    (2, n) float32, near and far: there the machine is weaker and the factory is not
+    """
+    gain, machines, background = _parts(machine, running, rng, n)
+    own = functools.reduce(operator.add, machines)
+    late = int(FAR_SECONDS * SAMPLE_RATE)
+    there = np.concatenate((np.zeros(late, np.float32), own[: n - late])) * _ratio(FAR_DB)
+    other = running.background * _factory(machine, running, rng, n)
+    far = there + (background + other) * math.sqrt(0.5)
+    channels = [_recorded(sound, gain, running.tilt_db) for sound in (own + background, far)]
+    return np.stack(channels)
+
+
+def _parts(
+    machine: Unit, running: Running, rng: Generator, n: int
+) -> tuple[float, list[np.ndarray], np.ndarray]:
+    """Gain; the machine and what is wrong with it, and the factory, each (n,) float32."""
     gain = _ratio(LEVEL_DB + rng.uniform(-GAIN_DB, GAIN_DB))
     turns = _turns(machine, running, rng, n)
-    sound = _machine(machine, running, turns, rng) + _factory(machine, running, rng, n)
+    machines = [_machine(machine, running, turns, rng)]
+    background = running.background * _factory(machine, running, rng, n)
     if running.knock:
-        sound += running.knock * _knocks(machine, turns, rng)
+        machines.append(running.knock * _knocks(machine, turns, rng))
     if running.rub:
-        sound += running.rub * _rubs(turns, rng)
+        machines.append(running.rub * _rubs(turns, rng))
+    return gain, machines, background
+
+
+def _recorded(sound: np.ndarray, gain: float, tilt_db: float) -> np.ndarray:
+    """Sound as a microphone of that tilt writes it down, (n,) float32."""
+    if tilt_db:
+        octaves = np.log2(np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)[1:] / TILT_HZ)
+        spectrum = np.fft.rfft(sound)
+        spectrum[1:] *= _ratio(tilt_db * octaves)
+        sound = np.fft.irfft(spectrum, len(sound)).astype(np.float32)
     sound = gain * (sound - sound.mean())
     return sound * min(1, PEAK / np.abs(sound).max())
 

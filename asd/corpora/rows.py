@@ -26,6 +26,8 @@ class Corpus:
     channels : what each channel is; mono clips have one
     test_folders : beside `train`; all are one test set
     wrong_lists : machine types whose labels in the list of the year are known to be wrong
+    without_attributes : machine types whose names say noAttribute
+    terse : machine types whose names do not say `test`, and run an attribute and its value together
     """
 
     name: str
@@ -37,6 +39,8 @@ class Corpus:
     channels: tuple[str, ...] = ("",)
     test_folders: tuple[str, ...] = ("test",)
     wrong_lists: tuple[str, ...] = ()
+    without_attributes: tuple[str, ...] = ()
+    terse: tuple[str, ...] = ()
 
     @property
     def year(self) -> int:
@@ -52,6 +56,11 @@ class Corpus:
     def has_attributes_files(self) -> bool:
         """Whether an `attributes_<section>.csv` may stand beside `train` and `test`."""
         return self.year > 2021
+
+    @property
+    def has_supplemental(self) -> bool:
+        """Whether a folder of more clips, `supplemental`, may stand beside `train` and `test`."""
+        return self.year > 2024
 
     @property
     def labels(self) -> str:
@@ -118,6 +127,11 @@ _ROWS = (
             "00",
         ),
         (6, 12),
+        without_attributes=(
+            *("gearbox", "slider", "ToyTrain"),
+            *("AirCompressor", "BrushlessMotor", "HoveringDrone", "ToothBrush"),
+        ),
+        terse=("RoboticArm",),
     ),
     Corpus(
         "dcase2025",
@@ -128,6 +142,10 @@ _ROWS = (
             "00",
         ),
         (6, 12),
+        without_attributes=(
+            *("bearing", "slider", "ToyTrain"),
+            *("AutoTrash", "Polisher", "ScrewFeeder", "ToyPet"),
+        ),
     ),
     Corpus(
         "dcase2026",
@@ -140,6 +158,7 @@ _ROWS = (
 )
 FOLDER = "folder"  # one's own recordings, see `own.py`; no row
 CORPORA = {row.name: row for row in _ROWS}
+FIRST = _ROWS[0].name
 
 
 def named(name: str) -> Corpus:
