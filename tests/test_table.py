@@ -29,7 +29,8 @@ def write_scores(folder, machine, sections=(0,), seed=0, shift=1.0, domains=True
                     if not domains:
                         name = f"{kind}_id_{section:02}_{i:08}.wav"
                     if not label:
-                        name = f"section_{section:02}_{i + 10 * anomalous:04}{domain}.wav"
+                        number = i + 10 * anomalous + 20 * (domain == "target")
+                        name = f"section_{section:02}_{number:04}.wav"
                     rows.append((name, float(rng.standard_normal() + shift * anomalous)))
         files.write_csv(folder / f"anomaly_score_{machine}_id_{section:02}.csv", rows)
     return folder
@@ -126,8 +127,8 @@ def test_evaluation_data_needs_the_ground_truth(tmp_path, capsys):
     for machine in row.eval_machines:
         scored = tmp_path / "a" / "eval" / f"anomaly_score_{machine}_id_00.csv"
         names = [name for name, _ in files.read_csv(scored)]
-        for kind, values in (("data", [int(name[11:15]) >= 10 for name in names]),
-                             ("domain", ["target" in name for name in names])):  # fmt: skip
+        for kind, values in (("data", [int(name[11:15]) // 10 % 2 for name in names]),
+                             ("domain", [int(name[11:15]) >= 20 for name in names])):  # fmt: skip
             path = tmp_path / f"ground_truth_{kind}" / f"ground_truth_{machine}_section_00_test.csv"
             files.write_csv(path, [(n, int(v)) for n, v in zip(names, values, strict=True)])
     assert command("-e", "--year", 2026, tmp_path / "a/eval", "--truth", tmp_path) == 0

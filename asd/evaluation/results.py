@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from asd.config import EVAL
+from asd.corpora.labels import Truth, Truths
 from asd.evaluation import official, submission
 from asd.evaluation.official import Figure
-from asd.evaluation.truth import Truth
 from asd.evaluation.years import Year
 from asd.messages import plain
 from common import UserError
@@ -52,29 +52,31 @@ def name_of(folder: Path) -> tuple[str, str]:
     return match["experiment"] or parts[-2], match["seed"]
 
 
-def read(folder: Path, year: Year, mode: str, truths: Sequence[Truth] = ()) -> Run:
+def read(folder: Path, year: Year, mode: str, truths: Truths | None = None) -> Run:
     """The figures of a result folder's scores.
 
-    Label and domain are in the clips' names, or in the ground truth.
+    Label and domain are in the clips' names, or in what is published of them.
 
     Parameters
     ----------
     mode : "dev" or "eval", whose machine types and sections count
-    truths : of the official evaluator, for clips without labels in their names
+    truths : of clips without labels in their names, see `labels.read`
 
     Raises
     ------
     UserError : there are no scores of the year's machine types; a file is damaged; a clip's name
-        tells no label, or in a year with domains no domain, and neither does the ground truth.
+        tells no label, or in a year with domains no domain, and neither does what is published.
     """
-    known = {(one.machine_type, int(one.section)): one for one in truths}
+    known: dict[str, dict[str, Truth]] = {}
+    for (machine, name), one_truth in (truths or {}).items():
+        known.setdefault(machine, {})[name] = one_truth
     scored: dict[str, _Scored] = {}
     for path in sorted(folder.glob("anomaly_score_*.csv")):
         match = _FILE.fullmatch(path.name)
         machine, section = (match["machine"], int(match["section"])) if match else ("", 0)
         if machine in year.machines(mode) and section in _sections(year, machine, mode):
             one = scored.setdefault(machine, _Scored([], [], [], []))
-            _append(one, path, year, section, known.get((machine, section)))
+            _append(one, path, year, section, known.get(machine, {}))
     if not scored:
         raise UserError(f"{folder}: no scores of the {mode} machine types of {year.year} "
                         "(anomaly_score_<machine>_id_<section>.csv); run 01_test.py")  # fmt: skip
@@ -91,20 +93,17 @@ def _sections(year: Year, machine_type: str, mode: str) -> tuple[int, ...]:
     return year.parts(machine_type)[year.part(mode)]
 
 
-def _append(scored: _Scored, path: Path, year: Year, section: int, truth: Truth | None) -> None:
-    told = {}
-    if truth:
-        told = dict(zip(truth.names, zip(truth.labels, truth.domains, strict=True), strict=True))
+def _append(
+    scored: _Scored, path: Path, year: Year, section: int, told: Mapping[str, Truth]
+) -> None:
     for name, score in submission.read(path).items():
         label, domain = _LABEL.search(name), _DOMAIN.search(name)
-        if name in told:
-            scored.labels.append(int(told[name][0]))
-            scored.domains.append(str(told[name][1]))
-        elif label and (domain or not year.has_domains):
-            scored.labels.append(int(label[1] == "anomaly"))
-            scored.domains.append(domain[1] if domain else "")
-        else:
-            raise UserError(f"{path}: {plain(name)} tells no label{' and domain' * bool(label)}; "
-                            "name the official evaluator's folder with --truth")  # fmt: skip
+        truth = told.get(name)
+        if not (truth or label) or (year.has_domains and not (domain or (truth and truth.domain))):
+            lacking = "domain" if truth or label else "label"
+            raise UserError(f"{path}: {plain(name)} tells no {lacking}; name the list of the year "
+                            "or the official evaluator's folder with --truth")  # fmt: skip
+        scored.labels.append(truth.label if truth else int(label[1] == "anomaly"))
+        scored.domains.append((truth and truth.domain) or (domain[1] if domain else ""))
         scored.sections.append(section)
         scored.scores.append(score)

@@ -5,7 +5,7 @@
 A RESULT is a folder of anomaly_score_*.csv that 01_test.py wrote. Folders whose names differ only
 by their seed (scac_seed1, scac/seed2) are one experiment, with mean and standard deviation over its
 seeds. Labels and domains are in the clips' names; for evaluation data, which has none there, name
-the folder of the official evaluator with its ground truth.
+the list of the year, or the official evaluator's folder with its ground truth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd import cli, files
-from asd.evaluation import official, published, results, table_formats, truth, years
+from asd.corpora import labels
+from asd.evaluation import official, published, results, table_formats, years
 from asd.evaluation.official import Figure, Spread, undefined
 from asd.evaluation.results import Run
 from asd.evaluation.table_formats import TOTAL, Line
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not year.has_domains and args.figure not in (OFFICIAL, *official.WITHOUT_DOMAINS):
         raise UserError(f"{args.figure}: {year.year} has no domains; take one of "
                         f"{', '.join((OFFICIAL, *official.WITHOUT_DOMAINS))}")  # fmt: skip
-    truths = truth.read(args.truth) if args.truth else ()
+    truths = labels.read(args.truth) if args.truth else {}
     runs = [results.read(folder, year, args.mode, truths) for folder in args.results]
     shown = lines(runs, year, args.mode, args.figure)
     if not args.no_published:
@@ -69,7 +70,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--year", type=int, required=True, help="whose official score: 2020 to 2026")
     option("--figure", choices=list(TITLES), default=OFFICIAL,
            help="smix_auc is AUC source, tmix_auc AUC target, mix_pauc pAUC")  # fmt: skip
-    option("--truth", type=Path, metavar="FOLDER", help="the official evaluator's folder")
+    option("--truth", type=Path, metavar="PATH",
+           help="eval_data_list_<year>.csv, or the official evaluator's folder")  # fmt: skip
     option("--format", choices=list(table_formats.FORMATS), default="markdown")
     option("--no-published", action="store_true", help="only the results")
     option("--out", type=Path, metavar="FILE", help="write it there, not to the screen")

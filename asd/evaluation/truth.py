@@ -61,10 +61,13 @@ def _section(folder: Path, path: Path, machine_type: str, section: str) -> Truth
 def _full_names(path: Path, names: set[str]) -> dict[str, str]:
     full = {}
     for number, row in enumerate(files.read_csv(path), 1):
-        if len(row) != 2 or row[0] not in names:
+        if number == 1 and row[:1] == ["file_name"]:  # the header of attributes_00.csv, in 2022
+            continue
+        name = row[0].split("/")[-1] if row else ""
+        if len(row) < 2 or name not in names:
             raise UserError(f"{path}: line {number}: not a clip of ground_truth_data and its full "
                             "name; fetch it anew")  # fmt: skip
-        full[row[1].removesuffix(".wav") + ".wav"] = row[0]
+        full[row[-1].removesuffix(".wav") + ".wav"] = name
     return full
 
 
