@@ -1,4 +1,4 @@
-"""Demo sound in the layouts of all years: on disk, as sound, and through the scripts to the table."""
+"""Demo sound in the layouts of all years: on disk, as sound, and by the scripts to the table."""
 
 from __future__ import annotations
 
@@ -324,8 +324,7 @@ def test_states_and_causes_together():
 
 
 def spectra(machine_type: str, domain: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Levels of third octaves, (n, n_bands) dB, of normal clips of 2 s; and the index of each's
-    state."""  # noqa: D205, D209
+    """Levels of third octaves, (n, n_bands) dB, of normal clips of 2 s; and the state of each."""
     unit = demo_sound.unit(demo_states.sounds_as(machine_type), f"{machine_type}_00")
     states = demo_states.of_section(machine_type, "00", unit)[domain]
     edges = 50 * 2 ** (np.arange(22) / 3)
@@ -443,8 +442,8 @@ def official_score(year: int, scores: dict[tuple[str, str], float], full: dict[s
             continue
         for domain in (~target, target):
             if year == 2021:
-                terms += [roc_auc_score(anomalous[domain], values[domain]),
-                          roc_auc_score(anomalous[domain], values[domain], max_fpr=0.1)]  # fmt: skip
+                clips = anomalous[domain], values[domain]
+                terms += [roc_auc_score(*clips), roc_auc_score(*clips, max_fpr=0.1)]
             else:
                 some = domain | anomalous
                 terms.append(roc_auc_score(anomalous[some], values[some]))
@@ -476,7 +475,6 @@ def test_the_scripts_and_the_table(made, tmp_path, year):
             full = full_names(out, year, machine_type) if mode == "eval" else {}
             expected[machine_type] = official_score(year, scores, full)
             assert float(row[machine_type]) == pytest.approx(expected[machine_type], rel=1e-9)
-            assert 0.4 < expected[machine_type] < 1
         if len(expected) < len(years.of(year).machines(mode)):
             assert row["total"] == ""
         else:

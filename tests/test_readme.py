@@ -1,6 +1,11 @@
 """The README's commands one after the other in one folder, on small archives of a local server."""
 
 import io
+import os
+import re
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -83,3 +88,22 @@ def test_its_commands_in_its_own_order(server, tmp_path, monkeypatch):  # noqa: 
     assert (tmp_path / "result/published/result.csv").exists()
     assert {name: (tmp_path / name).read_bytes() for name in quick} == quick
     assert "already trained" in run("train.sh", "-m", "ToyCar")
+
+
+def test_its_demo_of_a_year(tmp_path):
+    """The command as it stands there, with fewer and shorter clips; then the year's YAML file."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^    \.venv/bin/python (-m asd\.corpora\.demo --layout .*)$", text, re.M)
+    few = ["--seconds", str(SECONDS), "--train-clips", "4", "--test-clips", "2"]
+    command = [sys.executable, *shlex.split(line), *few]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)
+    (block,) = re.findall(r"^((?:    \w+: .*\n)*    evaluation_labels: .*\n)", text, re.M)
+    values = block.replace("./dcase2023/", "./demo2023/").replace(": eval_", ": demo2023/eval_")
+    frozen = (ROOT / "recipes/frozen.yaml").read_text(encoding="utf-8")
+    (tmp_path / "2023.yaml").write_text(re.sub("^ *", "", values, flags=re.M) + frozen)
+    for mode, machine_type in (("-d", "fan"), ("-e", "bandsaw")):
+        for script in ("00_train.py", "01_test.py"):
+            done = run_script(script, mode, "-c", "2023.yaml", "-m", machine_type, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert re.search(rf"^{machine_type} +00 +4 +4 ", done.stdout, re.M)

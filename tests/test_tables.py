@@ -188,3 +188,12 @@ def test_the_table_fits_100_columns(capsys, tmp_path):
     assert "PARITY LOST in 2 of 4" in out
     assert parity.show(rows[1::2], titles, tmp_path) == 0
     assert "PARITY KEPT in all 2" in capsys.readouterr().out
+
+
+def test_a_long_machine_type_leaves_the_columns_apart(capsys, tmp_path):
+    long_name = "BlowerDustCollector"
+    parts = [scored(LABELS, ONE.values, machine_type=name) for name in ("ToyTest", long_name)]
+    tables.show([tables.evaluate(one, 0.1) for one in parts], tmp_path)
+    header, *rows = capsys.readouterr().out.strip("\n").splitlines()[:7]
+    assert rows[3].split()[:2] == [long_name, "01"]
+    assert header.index("id") == rows[0].index("01") == rows[3].index("01")

@@ -129,7 +129,8 @@ def draw(paths: Paths, scored: Sequence[Scores], tables: Sequence[Table], score_
 
 def show(tables: Sequence[Table], folder: Path) -> None:
     """Print the figures as a person reads them."""
-    print(f"\n{'machine':<14}{'id':<9}{'normal':>7}{'anomalous':>11}{'AUC':>8}  "
+    width = max([14, *(len(table.machine_type) + 1 for table in tables)])
+    print(f"\n{'machine':<{width}}{'id':<9}{'normal':>7}{'anomalous':>11}{'AUC':>8}  "
           f"{'95 % interval':<15}{'pAUC':>6}")  # fmt: skip
     for table in tables:
         rows = (*table.ids, table.pooled, table.average)
@@ -140,6 +141,6 @@ def show(tables: Sequence[Table], folder: Path) -> None:
                 interval = f"{row.auc.low:.3f} - {row.auc.high:.3f}"
                 figures = f"{row.auc.value:8.3f}  {interval:<15}{row.pauc:6.3f}  {row.note}"
             counts = f"{row.normal:>7}{row.anomalous:>11}"
-            print(f"{table.machine_type:<14}{row.name:<9}{counts}{figures}".rstrip())
+            print(f"{table.machine_type:<{width}}{row.name:<9}{counts}{figures}".rstrip())
     print("AUC: the chance that an anomalous clip scores above a normal one; .5 is guessing, 1 is")
     print(f"perfect. Scores, tables and pictures are in {folder}/")
