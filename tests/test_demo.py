@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -102,6 +103,20 @@ def test_no_two_clips_are_the_same(small, tmp_path):
     first, second = wavs(small), make(tmp_path / "other", "--seed", "1")
     assert first.keys() == second.keys()
     assert len({*first.values(), *second.values()}) == 2 * len(first)
+
+
+def test_the_set_of_2020_stays_as_it_is(small, tmp_path):
+    """By checksums of names, causes, options and README; for the sound see `composed`."""
+    listed = "\n".join(wavs(small)).encode()
+    assert hashlib.sha256(listed).hexdigest()[:16] == "c31884af2201578c"
+    digests = {name: files.file_hash(small / name)[:16]
+               for name in ("causes.csv", "demo.json", "README.txt")}  # fmt: skip
+    assert digests == {
+        "causes.csv": "961cf4fbb7ad327f",
+        "demo.json": "83d47b80f68399d9",
+        "README.txt": "180b3e040a200d68",
+    }
+    assert make(tmp_path / "s", "--layout", "dcase2020") == wavs(small)
 
 
 def test_types_ids_and_no_eval(tmp_path):
@@ -321,6 +336,30 @@ def clip(machine_type: str, cause: str | None = None, strength: float = 1.0, see
     return demo_sound.clip(
         machine, running, demo_sound.generator(seed, "test"), SECONDS * SAMPLE_RATE
     )
+
+
+def composed(unit: demo_sound.Unit, running: Running, rng: np.random.Generator, n: int):
+    """A clip of its parts, summed in this order, (n,) float32."""
+    gain = 10 ** ((demo_sound.LEVEL_DB + rng.uniform(-demo_sound.GAIN_DB, demo_sound.GAIN_DB)) / 20)
+    turns = demo_sound._turns(unit, running, rng, n)
+    sound = demo_sound._machine(unit, running, turns, rng)
+    sound = sound + demo_sound._factory(unit, running, rng, n)
+    if running.knock:
+        sound += running.knock * demo_sound._knocks(unit, turns, rng)
+    if running.rub:
+        sound += running.rub * demo_sound._rubs(turns, rng)
+    sound = gain * (sound - sound.mean())
+    return sound * min(1, demo_sound.PEAK / np.abs(sound).max())
+
+
+@pytest.mark.parametrize("cause", [None, *CAUSES])
+def test_not_a_bit_of_a_clip_of_2020_changes(cause):
+    unit = demo_sound.unit("DemoFan", "00")
+    running = CAUSES[cause](0.7) if cause else Running()
+    expected = composed(unit, running, demo_sound.generator(1, "test"), SAMPLE_RATE)
+    for state in (running, Running() & running):
+        found = demo_sound.clip(unit, state, demo_sound.generator(1, "test"), SAMPLE_RATE)
+        assert found.tobytes() == expected.tobytes()
 
 
 def power_db(samples: np.ndarray, low_hz: float, high_hz: float) -> float:

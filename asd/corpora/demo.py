@@ -57,9 +57,12 @@ clip of dev_data and eval_data, and how strongly (0..1); clips that it does not 
 
 
 OF_A_YEAR = """\
-Machine types bear the year's names, so that its official score can be computed: the sound is of
-other machines, and a demo of one. Attributes say how they run, evaluation_labels may be
-{labels}.
+Machine types bear the year's names, so that its official score can be computed; their sound is
+that of the demo's machines. evaluation_labels may be {labels}.
+"""
+OF_DOMAINS = """\
+Clips of the target domain run or are recorded otherwise than those of the source domain; the
+attributes in names say how.
 """
 
 
@@ -237,6 +240,7 @@ def _readme(options: Options, tables: demo_tables.Tables) -> str:
     if any(name.startswith(demo_tables.EVALUATOR) for name in tables):
         labels.append(f"{demo_tables.EVALUATOR}/")
     more = OF_A_YEAR.format(labels=" or ".join(labels)) if tables else ""
+    more += OF_DOMAINS if options.corpus.has_domains else ""
     said = msgspec.json.encode(demo_plan.described(options)).decode()
     return README.format(seed=options.seed, options=said, year=options.corpus.year, more=more)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.random import Generator
 
-VERSION = 1  # raise it when a change of this file changes the sound
+VERSION = 1  # raise it when a change of this file or of demo_states changes the sound
 SAMPLE_RATE = 16000  # Hz, as DCASE 2020 Task 2
 TABLE = 65536  # points per turn of a waveform; the nearest is read, errors < -50 dB
 

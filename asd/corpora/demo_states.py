@@ -13,7 +13,7 @@ from asd.corpora.demo_sound import MACHINES, Running, Unit
 
 DOMAINS = ("source", "target")
 # Sizes are plausible ones: large enough to be told apart, and as large as weak anomalies.
-LOAD_DB, MIC_DB_PER_OCTAVE, NOISE_DB = 2.5, -1.5, 5.0  # a step of the attribute
+LOAD_DB, MIC_DB_PER_OCTAVE, NOISE_DB = 3.0, -1.5, 5.0  # a step of the attribute
 
 
 def _ratio(db: float) -> float:
