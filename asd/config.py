@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,10 +21,11 @@ from asd.sections import (
     check_keys,
     merge,
 )
-from common import HERE, Feature, Positive
+from common import HERE, Feature, Positive, UserError
 
 BASELINE = HERE / "baseline.yaml"
 
+MOST_BASES = 2  # one after the other, between a recipe and baseline.yaml
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]  # what NumPy and Keras take
 EVAL = "eval"  # the folder of what is made of the evaluation data
 # The names in result and model folders, see `asd.paths.Paths`, that result_file cannot have.
@@ -136,17 +138,38 @@ def load_config(path: str | Path = BASELINE) -> Config:
 
     Parameters
     ----------
-    path : the file; it may name only the keys in which it differs from baseline.yaml.
+    path : the file; it may name only the keys in which it differs from baseline.yaml, or from the
+        file that its key `base` names, relative to its own folder.
 
     Raises
     ------
     UserError : no such file, not YAML, or a key that is unknown, missing or ill-typed; the
-        message names the file, the key, and for an unknown key the nearest valid one.
+        message names the file, the key, and for an unknown key the nearest valid one. Or a file
+        is its own base, or the base of a base of a base.
     """
+    path = Path(path)
+    files = list(_with_bases(path))
+    for file, values in files:
+        check_keys(file, values, Config)
+    merged: dict[str, Any] = {}
+    for file, values in reversed(files):  # baseline.yaml first: each has to hold with its bases
+        merged = merge(merged, values)
+        config = as_section(Config, file, merged)
+    return config
+
+
+def _with_bases(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The values of a file, of its base and so on, baseline.yaml's last."""
     from asd.yaml_files import read_yaml  # PyYAML takes its time, and -h needs none
 
-    path = Path(path)
-    overrides, base = read_yaml(path), read_yaml(BASELINE)
-    for file, values in ((path, overrides), (BASELINE, base)):
-        check_keys(file, values, Config)
-    return as_section(Config, path, merge(base, overrides))
+    for _ in range(MOST_BASES + 1):
+        values = read_yaml(path)
+        base = values.pop("base", None)
+        yield path, values
+        if base is None:
+            yield BASELINE, read_yaml(BASELINE)
+            return
+        if not isinstance(base, str) or not base:
+            raise UserError(f"{path}: key base: {shown(base)} is no name of a YAML file")
+        path = path.parent / base
+    raise UserError(f"{path}: the base of a base of a base; {MOST_BASES} are the most")
