@@ -16,6 +16,7 @@ import common
 from asd import wav
 from common import Feature, Level, UnusableClip
 
+TOO_LOUD = "too loud for feature.power; choose a smaller one"
 REMARKABLE = 0.1  # share of a clip's length that is clipped or silent
 
 
@@ -41,6 +42,7 @@ class Rows:
     width : values of a row
     feature : which samples of a clip are needed
     of_samples : function of them, of full scale 1: (n_rows, width) float32 in new memory
+    padded : with the zeros that frames at a clip's ends reach into
     """
 
     title: str
@@ -48,6 +50,7 @@ class Rows:
     width: int
     feature: Feature
     of_samples: Callable[[np.ndarray], np.ndarray]
+    padded: bool = True
 
     def of(self, path: Path) -> Extracted:
         """The rows of a recording.
@@ -61,11 +64,30 @@ class Rows:
         memory = getattr(_of_thread, "samples", None)  # kept: new pages cost a sixth of the time
         samples, level = common.read_clip(source, self.feature, memory)
         _of_thread.samples = samples if samples.base is None else memory
+        if not self.padded:
+            samples = self._inside(samples, _length(source))
         with np.errstate(over="ignore", invalid="ignore"):
             rows = self.of_samples(samples)
         if not np.isfinite(rows).all():
-            raise UnusableClip("too loud for feature.power; choose a smaller one")
+            raise UnusableClip(TOO_LOUD)
         return Extracted(rows, identity, _remark(level))
+
+    def _inside(self, samples: np.ndarray, n_samples: int) -> np.ndarray:
+        """Those samples that are in a clip of n_samples."""
+        first, _ = self.feature.kept_frames(n_samples)
+        start = first * self.feature.hop_length - self.feature.n_fft // 2
+        return samples[max(-start, 0) : n_samples - start]
+
+
+def _length(source: Any) -> int:
+    """Samples of a recording that was read before."""
+    if hasattr(source, "frames"):
+        return source.frames
+    import soundfile
+
+    if hasattr(source, "seek"):
+        source.seek(0)
+    return soundfile.info(source).frames
 
 
 def log_mel(feature: Feature) -> Rows:

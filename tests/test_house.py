@@ -24,7 +24,8 @@ FLOORS = (
     ("asd.store",),
     ("asd.corpora", "asd.features"),
     ("keras_model", "asd.networks", "asd.losses", "asd.augment"),
-    ("asd.machine_code", "asd.tflite", "asd.dense_training", "asd.training", "asd.backends"),
+    ("asd.machine_code", "asd.tflite", "asd.dense_training", "asd.training", "asd.backends",
+     "asd.embeddings"),
     ("asd.detectors",),
     ("asd.evaluation", "asd.provenance"),
     ("asd.embedded",),
@@ -33,7 +34,7 @@ FLOORS = (
 )  # fmt: skip
 # Imported only inside functions, so that help and tools start in an instant.
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "joblib", "h5py",
-         "numba"}  # fmt: skip
+         "numba", "onnxruntime"}  # fmt: skip
 HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.dense_training",
                "asd.machine_code")  # fmt: skip
 MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 300, 40, 20

@@ -1,7 +1,7 @@
 """Embeddings that nobody trained, with a back end: the simplest detector, and a hard one to beat.
 
-The embedding of a clip is the mean over time of its mel frames, without logarithm; with
-`feature.power` 1 these are magnitudes. Training is remembering the embeddings of normal clips.
+The embedding of a clip is its mean mel frame, or what a network gives that the user brings as a
+file. Training is remembering the embeddings of normal clips.
 """
 
 from __future__ import annotations
@@ -12,26 +12,17 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import numpy as np
 
-import common
-from asd import backends
+from asd import backends, embeddings
 from asd.backends.backend import part
 from asd.backends.by_section import BySection
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors.detector import Fitted
-from asd.rows import Rows
 from asd.sections import Choice, Section
 from asd.store import Store
-from common import Feature, UserError
-
-
-def mean_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
-    """The mean over time of the mel frames of samples, (1, n_mels) float32."""
-    return common.mel_spectrum(samples, feature).mean(axis=0, keepdims=True)
-
+from common import UserError
 
 MOST_BYTES = 1 << 30  # of a model
 HEADERS = 1 << 10  # bytes that tell of an array what it is, at most
@@ -46,10 +37,11 @@ class Frozen:
     """
 
     class Settings(Section):
-        """What scores the embeddings."""
+        """What makes the embeddings, and what scores them."""
 
         backend: Choice
         sections: Literal["together", "apart"] = "together"  # a back end for all, or one for each
+        embedding: Choice = Choice(Path(), "detector.embedding", "mean_mel", {})
 
     kind = "frozen"
     scope = "machine"
@@ -62,15 +54,14 @@ class Frozen:
         choice = {"kind": settings.backend.kind, **settings.backend.values}
         self._described = json.dumps({"backend": choice, "apart": apart}, sort_keys=True)
         self.score_title = self._backend.title
-        feature = msgspec.to_builtins(cfg.feature)
-        del feature["frames"]
-        self.made_of = {"feature": feature, "detector": {"kind": self.kind}}
-        mean = functools.partial(mean_mel, feature=cfg.feature)
-        self.rows = Rows("mean mel frames", feature, cfg.feature.n_mels, cfg.feature, mean)
+        embedding = embeddings.of(settings.embedding, cfg.feature)
+        other = {"embedding": embedding.made_of} if embedding.made_of else {}
+        self.made_of = {"feature": embedding.feature, "detector": {"kind": self.kind, **other}}
+        self.rows = embedding.rows
 
     def fit(self, train: Store) -> Fitted:
         """Remember the embeddings of all clips, and fit the back end to them."""
-        self._embeddings = train.read(range(len(train)))  # (n_clips, n_mels) float32
+        self._embeddings = train.read(range(len(train)))  # (n_clips, width) float32
         self._domains = [clip.domain or "" for clip in train.clips]
         self._sections = [clip.section for clip in train.clips]
         self._backend.fit(self._embeddings, self._domains, self._sections)

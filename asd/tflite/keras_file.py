@@ -68,8 +68,12 @@ class KerasFile:
         return "model_weights" in self.names
 
 
-def read(path: Path) -> KerasFile:
+def read(path: Path, remedy: str = "train it anew") -> KerasFile:
     """Read a .keras, .h5 or .hdf5 file.
+
+    Parameters
+    ----------
+    remedy : what is to be done about one that cannot be read
 
     Raises
     ------
@@ -88,7 +92,7 @@ def read(path: Path) -> KerasFile:
                 EOFError, RecursionError, MemoryError, OverflowError, zipfile.BadZipFile,
                 zlib.error) as error:  # fmt: skip
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-    raise UserError(f"{path}: not a readable Keras model ({reason}); train it anew")
+    raise UserError(f"{path}: not a readable Keras model ({reason}); {remedy}")
 
 
 @contextlib.contextmanager

@@ -105,13 +105,18 @@ def in_floats(
 
 
 def to_int8(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """clamp(round(values / scale) + zero_point), ties to even, in float32; int8."""
+    """See `to_integers`; int8."""
+    return to_integers(values, scale, zero_point, np.int8)
+
+
+def to_integers(values: np.ndarray, scale: float, zero_point: int, kind: type) -> np.ndarray:
+    """clamp(round(values / scale) + zero_point), ties to even, in float32; of an integer type."""
     q = np.round(values / np.float32(scale)) + zero_point
-    return np.clip(q, -128, 127).astype(np.int8)
+    return np.clip(q, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind)
 
 
 def to_float(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """(values - zero_point) * scale, float32; values int8."""
+    """(values - zero_point) * scale, float32; values of an integer type."""
     floats = values.astype(np.float32) - zero_point
     floats *= np.float32(scale)
     return floats

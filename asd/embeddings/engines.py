@@ -1,0 +1,211 @@
+"""What runs a network from a file: Keras, LiteRT or ONNX Runtime, by its suffix.
+
+Each is loaded once and may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import re
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import keras_model
+from asd import files
+from asd.cli import quiet_stderr
+from asd.tflite import flatbuffer, keras_file, litert
+from common import HERE, UserError
+
+MOST_BYTES = (1 << 31) - 1  # of a file: what a protobuf, and so an ONNX file, can have
+EXTRA = "asd/embeddings/requirements.txt"  # what .onnx needs beside the project's requirements
+# A tensor of an ONNX file whose values are in another: its field 13 with the key "location".
+ELSEWHERE = re.compile(rb"j.{1,3}\n\x08location\x12", re.DOTALL)
+ONNX_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64,
+              "tensor(float16)": np.float16}  # fmt: skip
+
+
+class Engine(NamedTuple):
+    """A network that was loaded.
+
+    Attributes
+    ----------
+    sha256 : of its file
+    shape : of its input; None for an axis of any length
+    width : values of the last axis of its output, where the file tells it
+    run : function of an input, float32 of such a shape -> its output, as floats
+    """
+
+    sha256: str
+    shape: tuple[int | None, ...]
+    width: int | None
+    run: Callable[[np.ndarray], np.ndarray]
+
+
+def of_file(path: Path) -> Engine:
+    """Load a network; once, however often it is asked for.
+
+    Raises
+    ------
+    UserError : there is none, of a kind that is known; it is damaged, or has not one input of
+        floats and one output; or what runs it is not installed.
+    """
+    if path.suffix not in ENGINES:
+        raise UserError(f"{path}: no network that is known here; {', '.join(ENGINES)} are")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; put the network there, or name another in "
+                        "detector.embedding.path")  # fmt: skip
+    content = files.read_bounded(path, MOST_BYTES)
+    return _loaded(path, hashlib.sha256(content).hexdigest())
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(path: Path, sha256: str) -> Engine:
+    try:
+        shape, outputs, run = ENGINES[path.suffix](path)
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    if files.file_hash(path) != sha256:
+        raise UserError(f"{path}: changed while it was read; run again")
+    known = bool(outputs) and isinstance(outputs[-1], int) and outputs[-1] > 0
+    return Engine(sha256, shape, outputs[-1] if known else None, run)
+
+
+def one_each(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """See that a network has one input and one output.
+
+    Raises
+    ------
+    UserError : it has others.
+    """
+    for name, there in (("input", inputs), ("output", outputs)):
+        if len(there) != 1:
+            raise UserError(
+                f"it has {len(there)} {name}s, and one is needed; export it with "
+                f"{'its clip' if name == 'input' else 'the embedding'} as the only one"
+            )
+
+
+def reason(error: Exception) -> str:
+    """What a library said, on one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+Opened = tuple[tuple[int | None, ...], Sequence[Any], Callable[[np.ndarray], np.ndarray]]
+
+
+def _keras(path: Path) -> Opened:
+    """A network that Keras runs; nothing in the file is run while it is read."""
+    keras_file.read(path, "export it as .tflite or .onnx")  # what is damaged goes no further
+    keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
+    import keras
+    import tensorflow as tf
+
+    try:
+        with quiet_stderr():
+            model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # the readers raise whatever a damaged file leads them to
+        raise UserError(
+            f"not a readable Keras model ({reason(error)}); save it anew with Keras 3, "
+            "of Keras' own layers, or export it as .tflite or .onnx"
+        ) from error
+    one_each(model.inputs or (), model.outputs or ())
+    source, target = model.inputs[0], model.outputs[0]
+    if "float" not in source.dtype:
+        raise UserError(f"its input is of {source.dtype}; one of float32 is needed")
+    spec = tf.TensorSpec(source.shape, source.dtype)
+    call = tf.function(lambda x: model(x, training=False), input_signature=[spec])
+
+    def run(values: np.ndarray) -> np.ndarray:
+        return call(tf.constant(values, source.dtype)).numpy()
+
+    return tuple(source.shape), tuple(target.shape), run
+
+
+def _tflite(path: Path) -> Opened:
+    """A network that LiteRT runs, of floats or integers; its threads share one interpreter."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = files.read_bounded(path, flatbuffer.MOST_BYTES)
+    flatbuffer.parsed(content)  # and a damaged file goes no further
+    try:
+        with quiet_stderr():
+            interpreter = Interpreter(model_content=content)
+            interpreter.allocate_tensors()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    except Exception as error:
+        raise UserError(
+            f"not a TFLite model that LiteRT runs ({reason(error)}); export it anew, "
+            "with TFLite's own operators only"
+        ) from error
+    one_each(inputs, outputs)
+    source, target = inputs[0], outputs[0]
+    for name, tensor in (("input", source), ("output", target)):
+        if not (np.issubdtype(tensor["dtype"], np.floating) or _is_quantised(tensor)):
+            kind = np.dtype(tensor["dtype"]).name
+            raise UserError(f"its {name} is of {kind} without a scale; float32, or integers with "
+                            "a scale, are needed")  # fmt: skip
+    lock, state = threading.Lock(), {"shape": tuple(source["shape"])}
+
+    def run(values: np.ndarray) -> np.ndarray:
+        if _is_quantised(source):
+            values = litert.to_integers(values, *source["quantization"], source["dtype"])
+        with lock:
+            if values.shape != state["shape"]:
+                interpreter.resize_tensor_input(source["index"], values.shape)
+                interpreter.allocate_tensors()
+                state["shape"] = values.shape
+            interpreter.set_tensor(source["index"], values.astype(source["dtype"], copy=False))
+            interpreter.invoke()
+            result = interpreter.get_tensor(target["index"])
+        return litert.to_float(result, *target["quantization"]) if _is_quantised(target) else result
+
+    shape = tuple(None if n < 0 else int(n) for n in source["shape_signature"])
+    return shape, [int(n) for n in target["shape"]], run
+
+
+def _is_quantised(tensor: dict[str, Any]) -> bool:
+    """Whether integers of a tensor stand for numbers."""
+    return np.issubdtype(tensor["dtype"], np.integer) and tensor["quantization"][0] > 0
+
+
+def _onnx(path: Path) -> Opened:
+    """A network that ONNX Runtime runs; a clip by one thread, so that several clips are run."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise UserError("ONNX files need onnxruntime; install it: "
+                        f"{sys.executable} -m pip install -r {HERE / EXTRA}")  # fmt: skip
+    import onnxruntime
+
+    content = files.read_bounded(path, MOST_BYTES)
+    if ELSEWHERE.search(content):
+        raise UserError("its weights are in another file; make it one: python -c \"import onnx; "
+                        f"onnx.save(onnx.load('{path.name}'), 'one.onnx')\"")  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # only what ends the run, and that is raised
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UserError(f"not an ONNX model that onnxruntime {onnxruntime.__version__} runs "
+                        f"({reason(error)}); export it anew") from error  # fmt: skip
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    one_each(inputs, outputs)
+    kind = ONNX_TYPES.get(inputs[0].type)
+    if kind is None:
+        raise UserError(f"its input is of {inputs[0].type}; tensor(float) is needed")
+
+    def run(values: np.ndarray) -> np.ndarray:
+        return session.run(None, {inputs[0].name: values.astype(kind, copy=False)})[0]
+
+    shape = tuple(n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape)
+    return shape, outputs[0].shape, run
+
+
+ENGINES = {".keras": _keras, ".tflite": _tflite, ".onnx": _onnx}
