@@ -10,17 +10,16 @@ import hashlib
 import importlib.util
 import re
 import sys
-import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 import keras_model
 from asd import files
 from asd.cli import quiet_stderr
-from asd.tflite import flatbuffer, keras_file, litert
+from asd.embeddings import lite
+from asd.embeddings.engine import Engine, Opened, one_each, reason
+from asd.tflite import keras_file
 from common import HERE, UserError
 
 MOST_BYTES = (1 << 31) - 1  # of a file: what a protobuf, and so an ONNX file, can have
@@ -29,23 +28,6 @@ EXTRA = "asd/embeddings/requirements.txt"  # what .onnx needs beside the project
 ELSEWHERE = re.compile(rb"j.{1,3}\n\x08location\x12", re.DOTALL)
 ONNX_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64,
               "tensor(float16)": np.float16}  # fmt: skip
-
-
-class Engine(NamedTuple):
-    """A network that was loaded.
-
-    Attributes
-    ----------
-    sha256 : of its file
-    shape : of its input; None for an axis of any length
-    width : values of the last axis of its output, where the file tells it
-    run : function of an input, float32 of such a shape -> its output, as floats
-    """
-
-    sha256: str
-    shape: tuple[int | None, ...]
-    width: int | None
-    run: Callable[[np.ndarray], np.ndarray]
 
 
 def of_file(path: Path) -> Engine:
@@ -78,29 +60,6 @@ def _loaded(path: Path, sha256: str) -> Engine:
     return Engine(sha256, shape, outputs[-1] if known else None, run)
 
 
-def one_each(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-    """See that a network has one input and one output.
-
-    Raises
-    ------
-    UserError : it has others.
-    """
-    for name, there in (("input", inputs), ("output", outputs)):
-        if len(there) != 1:
-            raise UserError(
-                f"it has {len(there)} {name}s, and one is needed; export it with "
-                f"{'its clip' if name == 'input' else 'the embedding'} as the only one"
-            )
-
-
-def reason(error: Exception) -> str:
-    """What a library said, on one line."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
-
-
-Opened = tuple[tuple[int | None, ...], Sequence[Any], Callable[[np.ndarray], np.ndarray]]
-
-
 def _keras(path: Path) -> Opened:
     """A network that Keras runs; nothing in the file is run while it is read."""
     keras_file.read(path, "export it as .tflite or .onnx")  # what is damaged goes no further
@@ -127,53 +86,6 @@ def _keras(path: Path) -> Opened:
         return call(tf.constant(values, source.dtype)).numpy()
 
     return tuple(source.shape), tuple(target.shape), run
-
-
-def _tflite(path: Path) -> Opened:
-    """A network that LiteRT runs, of floats or integers; its threads share one interpreter."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    content = files.read_bounded(path, flatbuffer.MOST_BYTES)
-    flatbuffer.parsed(content)  # and a damaged file goes no further
-    try:
-        with quiet_stderr():
-            interpreter = Interpreter(model_content=content)
-            interpreter.allocate_tensors()
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    except Exception as error:
-        raise UserError(
-            f"not a TFLite model that LiteRT runs ({reason(error)}); export it anew, "
-            "with TFLite's own operators only"
-        ) from error
-    one_each(inputs, outputs)
-    source, target = inputs[0], outputs[0]
-    for name, tensor in (("input", source), ("output", target)):
-        if not (np.issubdtype(tensor["dtype"], np.floating) or _is_quantised(tensor)):
-            kind = np.dtype(tensor["dtype"]).name
-            raise UserError(f"its {name} is of {kind} without a scale; float32, or integers with "
-                            "a scale, are needed")  # fmt: skip
-    lock, state = threading.Lock(), {"shape": tuple(source["shape"])}
-
-    def run(values: np.ndarray) -> np.ndarray:
-        if _is_quantised(source):
-            values = litert.to_integers(values, *source["quantization"], source["dtype"])
-        with lock:
-            if values.shape != state["shape"]:
-                interpreter.resize_tensor_input(source["index"], values.shape)
-                interpreter.allocate_tensors()
-                state["shape"] = values.shape
-            interpreter.set_tensor(source["index"], values.astype(source["dtype"], copy=False))
-            interpreter.invoke()
-            result = interpreter.get_tensor(target["index"])
-        return litert.to_float(result, *target["quantization"]) if _is_quantised(target) else result
-
-    shape = tuple(None if n < 0 else int(n) for n in source["shape_signature"])
-    return shape, [int(n) for n in target["shape"]], run
-
-
-def _is_quantised(tensor: dict[str, Any]) -> bool:
-    """Whether integers of a tensor stand for numbers."""
-    return np.issubdtype(tensor["dtype"], np.integer) and tensor["quantization"][0] > 0
 
 
 def _onnx(path: Path) -> Opened:
@@ -208,4 +120,4 @@ def _onnx(path: Path) -> Opened:
     return shape, outputs[0].shape, run
 
 
-ENGINES = {".keras": _keras, ".tflite": _tflite, ".onnx": _onnx}
+ENGINES = {".keras": _keras, ".tflite": lite.opened, ".onnx": _onnx}
