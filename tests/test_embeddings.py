@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -347,7 +346,7 @@ def test_a_network_hears_every_sample_of_a_clip_and_nothing_else(fake, tmp_path,
         heard.append(wave[0].copy())
         return wave[:, :2]
 
-    for hop, n_fft in ((512, 1024), (1000, 64), (7, 11)):
+    for hop, n_fft in ((512, 1024), (700, 64), (7, 11)):
         fake(run, width=2, feature=whole(hop_length=hop, n_fft=n_fft)).rows.of(path)
         np.testing.assert_array_equal(heard.pop(), samples)
     fake(run, width=2, feature=whole(central_frames=(0, 5))).rows.of(path)
@@ -519,10 +518,7 @@ def test_onnx_vectors_of_steps_in_time_are_pooled_here(tmp_path):
 
 
 def test_without_onnxruntime_the_remedy_is_said(tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    hide = {"onnxruntime": None}
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: hide.get(name, 0) or (
-        None if name in hide else find(name)))  # fmt: skip
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     (tmp_path / "a.onnx").write_bytes(b"x")
     with pytest.raises(UserError, match=r"^\S+/a\.onnx: ONNX .* -m pip install -r (\S+)$") as said:
         engines.of_file(tmp_path / "a.onnx")
@@ -540,7 +536,7 @@ def test_wrong_keys_are_named(data):
         "detector.embedding.paht": {"kind": "file", "paht": "a.onnx"},
         "detector.embedding": "mean_mel",
     }  # fmt: skip
-    for (key, values), _ in zip(wrong.items(), itertools.count(), strict=False):
+    for key, values in wrong.items():
         write_config(data, detector={"kind": "frozen", "backend": KNN, "embedding": values})
         with pytest.raises(UserError, match=rf"test\.yaml: .*key {re.escape(key)}\b"):
             kinds.of(config.load_config(data / "test.yaml"))

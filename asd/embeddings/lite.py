@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def opened(path: Path) -> Opened:
     try:
         needed = list(_kernels(*flatbuffer.parsed(content)))  # and a damaged file goes no further
         with quiet_stderr():
-            interpreter = Interpreter(model_content=content)
+            interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except Exception as error:
