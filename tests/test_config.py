@@ -145,7 +145,7 @@ def test_a_recipe_changes_some_keys_of_a_kind(tmp_path):
 def test_recipes_name_known_detectors():
     for path in (HERE / "recipes").glob("*.yaml"):
         if path.name == "embedding.yaml":  # of a network that the user brings
-            with pytest.raises(UserError, match=r"^embeddings/network\.onnx: no such file; put"):
+            with pytest.raises(UserError, match=r"no file .*: embeddings/network\.onnx$"):
                 kinds.of(config.load_config(path))
             continue
         assert kinds.of(config.load_config(path)).kind in kinds.KINDS

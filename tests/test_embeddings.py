@@ -311,6 +311,7 @@ def fake(monkeypatch):
     def make(run, shape=(1, None), width=None, takes="wave", feature=None, **values):
         engine = engines.Engine("0" * 64, shape, width, run)
         monkeypatch.setattr(engines, "of_file", lambda path: engine)
+        monkeypatch.setattr(embeddings.network, "_is_file", lambda path: True)
         values = {"path": "net.onnx", "input": takes} | values
         return embeddings.of(Choice("a.yaml", "detector.embedding", "file", values),
                              feature or whole())  # fmt: skip
@@ -431,16 +432,19 @@ def test_a_network_that_does_not_run_ends_the_scripts_in_one_line(data, networks
                          capsys.readouterr().err)  # fmt: skip
 
 
-def test_files_that_are_no_network_are_named(tmp_path, networks):
-    with pytest.raises(UserError, match=r"^\S+a\.onnx: no such file; put .*$"):
-        engines.of_file(tmp_path / "a.onnx")
-    (tmp_path / "folder.keras").mkdir()
-    with pytest.raises(UserError, match=r"^\S+folder\.keras: no such file; put .*$"):
-        engines.of_file(tmp_path / "folder.keras")
-    for name in ("a.pt", "a.h5", "a"):
-        (tmp_path / name).touch()
-        with pytest.raises(UserError, match=rf"/{name}: .*; .keras, .tflite, .onnx are$"):
-            engines.of_file(tmp_path / name)
+def test_files_that_are_no_network_are_named_by_the_yaml(data):
+    (data / "folder.keras").mkdir()
+    named = r"test\.yaml: key detector\.embedding: path names no"
+    for name in ("a.onnx", "folder.keras", "a\nb.tflite", 300 * "a" + ".onnx"):
+        recipe(data, data / name)
+        with pytest.raises(UserError, match=rf"{named} file that is there; put .*: ") as said:
+            kinds.of(config.load_config(data / "test.yaml"))
+        assert str(said.value).isprintable()
+    for name in ("a.pt", "a.h5", "a", ".onnx"):
+        (data / name).touch()
+        recipe(data, data / name)
+        with pytest.raises(UserError, match=rf"{named} network \(\.keras, \.tflite, \.onnx\): "):
+            kinds.of(config.load_config(data / "test.yaml"))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -33,16 +33,15 @@ ONNX_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64,
 def of_file(path: Path) -> Engine:
     """Load a network; once, however often it is asked for.
 
+    Parameters
+    ----------
+    path : of one of `ENGINES`' suffixes
+
     Raises
     ------
-    UserError : there is none, of a kind that is known; it is damaged, or has not one input of
-        floats and one output; or what runs it is not installed.
+    UserError : it is damaged, or has not one input of floats and one output; or what runs it is
+        not installed.
     """
-    if path.suffix not in ENGINES:
-        raise UserError(f"{path}: no network that is known here; {', '.join(ENGINES)} are")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; put the network there, or name another in "
-                        "detector.embedding.path")  # fmt: skip
     content = files.read_bounded(path, MOST_BYTES)
     return _loaded(path, hashlib.sha256(content).hexdigest())
 

@@ -36,6 +36,14 @@ class Network:
         input: Literal["log_mel", "wave"]
         pooling: Literal["mean", "max"] = "mean"
 
+        def __post_init__(self) -> None:
+            suffixes = ", ".join(engines.ENGINES)
+            if Path(self.path).suffix not in engines.ENGINES:
+                raise ValueError(f"path names no network ({suffixes}): {self.path}")
+            if not _is_file(Path(self.path)):
+                raise ValueError("path names no file that is there; put the network there or name "
+                                 f"another: {self.path}")  # fmt: skip
+
     def __init__(self, settings: Settings, feature: Feature) -> None:
         self._path, self._pooling = Path(settings.path), settings.pooling
         self._engine = engines.of_file(self._path)
@@ -109,6 +117,13 @@ class Network:
         noise = np.random.default_rng(0).standard_normal(n).astype(np.float32)
         clip = noise if waves else common.log_mel(noise, feature)
         return self._vectors(next(self._layout.inputs(clip))).shape[1]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # of a name that the disk cannot have, or a folder that must not be read
+        return False
 
 
 def _of_waves(feature: Feature) -> tuple[dict[str, Any], Feature]:
