@@ -67,7 +67,7 @@ def tflite_network(model, calibration=None):
 
 def onnx_network(shape, waves=False, pooled=True, output=None, inputs=("x",), kind=1):
     """The same as ONNX; shape with the batch."""
-    onnx = pytest.importorskip("onnx", reason="onnx makes the networks of this test")
+    pytest.importorskip("onnx", reason="onnx makes the networks of this test")
     from onnx import helper, numpy_helper
 
     w, b = weights(STEP if waves else N_MELS)
@@ -88,8 +88,7 @@ def onnx_network(shape, waves=False, pooled=True, output=None, inputs=("x",), ki
         [numpy_helper.from_array(values, name) for name, values in arrays.items()],
     )  # fmt: skip
     version = helper.make_opsetid("", 17)
-    model = helper.make_model(graph, opset_imports=[version], ir_version=9)
-    return model if onnx else None
+    return helper.make_model(graph, opset_imports=[version], ir_version=9)
 
 
 @pytest.fixture(scope="module")

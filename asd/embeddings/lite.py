@@ -41,6 +41,7 @@ def opened(path: Path) -> Opened:
             interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        written = _shapes(interpreter)
     except Exception as error:
         raise UserError(
             f"not a TFLite model that LiteRT runs ({reason(error)}); export it anew, "
@@ -49,7 +50,7 @@ def opened(path: Path) -> Opened:
     one_each(inputs, outputs)
     source, target = inputs[0], outputs[0]
     _check_types(source, target)
-    lock, state = threading.Lock(), {"shape": tuple(source["shape"])}
+    lock, state = threading.Lock(), {"shape": None}
 
     def run(values: np.ndarray) -> np.ndarray:
         if _is_quantised(source):
@@ -59,7 +60,8 @@ def opened(path: Path) -> Opened:
                 interpreter.resize_tensor_input(source["index"], values.shape)
                 state["shape"] = None
                 interpreter.allocate_tensors()
-                _check_sizes(interpreter, needed)
+                known = values.shape == tuple(source["shape"])
+                _check_sizes(interpreter, needed, {} if known else written)
                 state["shape"] = values.shape
             interpreter.set_tensor(source["index"], values.astype(source["dtype"], copy=False))
             interpreter.invoke()
@@ -106,15 +108,29 @@ def _kernels(model: Any, graph: Any) -> Iterator[Kernel]:
         yield Kernel(int(op.inputs[0]), height, width)
 
 
-def _check_sizes(interpreter: Any, kernels: Sequence[Kernel]) -> None:
+def _shapes(interpreter: Any) -> dict[int, tuple[int, ...]]:
+    """The shapes of all tensors, as far as they are known before the network is run."""
+    return {one["index"]: tuple(one["shape"]) for one in interpreter.get_tensor_details()}
+
+
+def _check_sizes(
+    interpreter: Any, kernels: Sequence[Kernel], unknown: dict[int, tuple[int, ...]]
+) -> None:
     """See that no input is smaller than its kernel: LiteRT would read memory beyond it.
+
+    Parameters
+    ----------
+    unknown : shapes that tell nothing; a tensor keeps its shape in the file, of one step in time,
+        until the network is run, where an operator works its shape out
 
     Raises
     ------
     ValueError : one is.
     """
-    shapes = {tensor["index"]: tensor["shape"] for tensor in interpreter.get_tensor_details()}
+    shapes = _shapes(interpreter)
     for kernel in kernels:
-        height, width = shapes[kernel.tensor][1:3]
-        if height < kernel.height or width < kernel.width:
-            raise ValueError(f"a kernel of {kernel.height} x {kernel.width} on {height} x {width}")
+        shape = shapes[kernel.tensor]
+        smaller = shape[1] < kernel.height or shape[2] < kernel.width
+        if smaller and shape != unknown.get(kernel.tensor):
+            raise ValueError(f"a kernel of {kernel.height} x {kernel.width} on {shape[1]} x "
+                             f"{shape[2]}")  # fmt: skip
