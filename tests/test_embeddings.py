@@ -18,6 +18,7 @@ from asd import config, embeddings, files
 from asd.detectors import kinds
 from asd.embeddings import engines, layout
 from asd.sections import Choice
+from asd.tflite import litert
 from common import UnusableClip, UserError
 
 N_MELS, WIDTH, STEP = 128, 6, 40  # of the log-mel frames, of embeddings; samples of a wave's frame
@@ -429,6 +430,42 @@ def test_a_network_that_does_not_run_ends_the_scripts_in_one_line(data, networks
         assert re.search(rf"error: \S*long{suffix}: it does not run on a clip of the shape "
                          r"\(1, 40, 128\) \(.*\); use longer clips, or export it .*\n$",
                          capsys.readouterr().err)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["Conv1D", "dilated", "AveragePooling1D", "MaxPooling1D"])
+def test_litert_is_not_given_less_than_a_kernel_takes(tmp_path, kind):
+    """It would read beyond its memory, and die of that or not."""
+    keras_model.start_tensorflow(0)
+    from keras import Input, Model, layers
+
+    layer, least = {
+        "Conv1D": (layers.Conv1D(2, 5), 5),
+        "dilated": (layers.Conv1D(2, 5, dilation_rate=3), 13),  # its shapes are known as it runs
+        "AveragePooling1D": (layers.AveragePooling1D(7), 7),
+        "MaxPooling1D": (layers.MaxPooling1D(7), 7),
+    }[kind]
+    inputs = Input((None, 8))
+    model = Model(inputs, layers.GlobalAveragePooling1D()(layer(inputs)))
+    (tmp_path / "a.tflite").write_bytes(tflite_network(model))
+    run = engines.of_file(tmp_path / "a.tflite").run
+    clip = np.random.default_rng(0).random((1, least + 10, 8), np.float32)
+    for n in (least + 10, least, least + 1):
+        wanted = model(clip[:, :n]).numpy()
+        np.testing.assert_allclose(run(clip[:, :n]), wanted, rtol=1e-4, atol=1e-5)
+    for n in (least - 1, 1):
+        with pytest.raises(ValueError, match="a kernel of 1 x . on 1 x |LiteRT crashes on it"):
+            run(clip[:, :n])
+    np.testing.assert_allclose(run(clip), model(clip).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_integers_of_every_type_are_clamped_to_it():
+    values = np.array([-1e6, -1, 0, 0.25, 1.5, 2.5, 1e6], np.float32)
+    for kind, wanted in ((np.int8, [-128, 2, 3, 3, 4, 6, 127]), (np.uint8, [0, 2, 3, 3, 4, 6, 255]),
+                         (np.int16, [-32768, 2, 3, 3, 4, 6, 32767])):  # fmt: skip
+        integers = litert.to_integers(values, 1.0, 3, kind)
+        assert integers.dtype == kind
+        assert integers.tolist() == [*wanted[:4], 5, 5, wanted[-1]]
+        assert litert.to_float(integers, 2.0, 3)[1:4].tolist() == [-2, 0, 0]
 
 
 def test_files_that_are_no_network_are_named_by_the_yaml(data):

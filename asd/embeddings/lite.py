@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,19 @@ from asd.cli import quiet_stderr
 from asd.embeddings.engine import Opened, one_each, reason
 from asd.tflite import flatbuffer, litert
 from common import UserError
+
+TRIAL = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+network = Interpreter(sys.argv[1])
+(source,) = network.get_input_details()
+values = np.zeros([int(n) for n in sys.argv[2:]], source["dtype"])
+network.resize_tensor_input(source["index"], values.shape)
+network.allocate_tensors()
+network.set_tensor(source["index"], values)
+network.invoke()
+"""
 
 
 class Kernel(NamedTuple):
@@ -36,12 +51,11 @@ def opened(path: Path) -> Opened:
 
     content = files.read_bounded(path, flatbuffer.MOST_BYTES)
     try:
-        needed = list(_kernels(*flatbuffer.parsed(content)))  # and a damaged file goes no further
+        kernels, late = _kernels(*flatbuffer.parsed(content))  # and a damaged file goes no further
         with quiet_stderr():
             interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        written = _shapes(interpreter)
     except Exception as error:
         raise UserError(
             f"not a TFLite model that LiteRT runs ({reason(error)}); export it anew, "
@@ -50,19 +64,24 @@ def opened(path: Path) -> Opened:
     one_each(inputs, outputs)
     source, target = inputs[0], outputs[0]
     _check_types(source, target)
-    lock, state = threading.Lock(), {"shape": None}
+    lock, state = threading.Lock(), {"shape": None, "survived": None}
+
+    def resize(shape: tuple[int, ...]) -> None:
+        interpreter.resize_tensor_input(source["index"], shape)
+        state["shape"] = None
+        interpreter.allocate_tensors()
+        _check_sizes(interpreter, kernels)
+        if late and (state["survived"] is None or np.prod(shape) < state["survived"]):
+            _try(path, shape)
+            state["survived"] = np.prod(shape)
+        state["shape"] = shape
 
     def run(values: np.ndarray) -> np.ndarray:
         if _is_quantised(source):
             values = litert.to_integers(values, *source["quantization"], source["dtype"])
         with lock:
             if values.shape != state["shape"]:
-                interpreter.resize_tensor_input(source["index"], values.shape)
-                state["shape"] = None
-                interpreter.allocate_tensors()
-                known = values.shape == tuple(source["shape"])
-                _check_sizes(interpreter, needed, {} if known else written)
-                state["shape"] = values.shape
+                resize(values.shape)
             interpreter.set_tensor(source["index"], values.astype(source["dtype"], copy=False))
             interpreter.invoke()
             result = interpreter.get_tensor(target["index"])
@@ -86,13 +105,19 @@ def _check_types(source: dict[str, Any], target: dict[str, Any]) -> None:
                             "a scale, are needed")  # fmt: skip
 
 
-def _kernels(model: Any, graph: Any) -> Iterator[Kernel]:
-    """Those of a network, as the schema's objects."""
+def _kernels(model: Any, graph: Any) -> tuple[list[Kernel], bool]:
+    """The kernels whose input's shape is known before the network runs; whether there are others.
+
+    Parameters
+    ----------
+    model, graph : the schema's objects
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     kinds = schema.BuiltinOperator
     convolutions = kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D
-    for op in graph.operators or ():
+    late, found = _late(model, graph), []
+    for op in graph.operators:
         kind = flatbuffer.kind_of(model.operatorCodes[op.opcodeIndex])
         if kind not in (*convolutions, kinds.MAX_POOL_2D, kinds.AVERAGE_POOL_2D):
             continue
@@ -105,32 +130,54 @@ def _kernels(model: Any, graph: Any) -> Iterator[Kernel]:
             width = (width - 1) * options.dilationWFactor + 1
         else:
             height, width = options.filterHeight, options.filterWidth
-        yield Kernel(int(op.inputs[0]), height, width)
+        found.append(Kernel(int(op.inputs[0]), height, width))
+    known = [kernel for kernel in found if kernel.tensor not in late]
+    return known, len(known) < len(found)
 
 
-def _shapes(interpreter: Any) -> dict[int, tuple[int, ...]]:
-    """The shapes of all tensors, as far as they are known before the network is run."""
-    return {one["index"]: tuple(one["shape"]) for one in interpreter.get_tensor_details()}
+def _late(model: Any, graph: Any) -> set[int]:
+    """The tensors whose shape is known only when the network runs.
+
+    That is what an operator makes of integers that are no constants, the shape to make, and all
+    that follows from it.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    late: set[int] = set()
+    for op in graph.operators:
+        inputs = {int(i) for i in op.inputs if i >= 0}
+        tensors = [graph.tensors[i] for i in inputs]
+        shaped = any(
+            tensor.type in (schema.TensorType.INT32, schema.TensorType.INT64)
+            and model.buffers[tensor.buffer].data is None
+            for tensor in tensors
+        )
+        if shaped or inputs & late:
+            late |= {int(i) for i in op.outputs}
+    return late
 
 
-def _check_sizes(
-    interpreter: Any, kernels: Sequence[Kernel], unknown: dict[int, tuple[int, ...]]
-) -> None:
+def _check_sizes(interpreter: Any, kernels: Sequence[Kernel]) -> None:
     """See that no input is smaller than its kernel: LiteRT would read memory beyond it.
-
-    Parameters
-    ----------
-    unknown : shapes that tell nothing; a tensor keeps its shape in the file, of one step in time,
-        until the network is run, where an operator works its shape out
 
     Raises
     ------
     ValueError : one is.
     """
-    shapes = _shapes(interpreter)
+    shapes = {tensor["index"]: tensor["shape"] for tensor in interpreter.get_tensor_details()}
     for kernel in kernels:
-        shape = shapes[kernel.tensor]
-        smaller = shape[1] < kernel.height or shape[2] < kernel.width
-        if smaller and shape != unknown.get(kernel.tensor):
-            raise ValueError(f"a kernel of {kernel.height} x {kernel.width} on {shape[1]} x "
-                             f"{shape[2]}")  # fmt: skip
+        height, width = shapes[kernel.tensor][1:3]
+        if height < kernel.height or width < kernel.width:
+            raise ValueError(f"a kernel of {kernel.height} x {kernel.width} on {height} x {width}")
+
+
+def _try(path: Path, shape: Sequence[int]) -> None:
+    """Run a network on an input of that shape in another process, which may die of it.
+
+    Raises
+    ------
+    ValueError : it did.
+    """
+    command = [sys.executable, "-c", TRIAL, str(path), *map(str, shape)]
+    if subprocess.run(command, capture_output=True).returncode < 0:  # killed by a signal
+        raise ValueError("LiteRT crashes on it")
