@@ -47,20 +47,14 @@ def opened(path: Path) -> Opened:
     ------
     UserError : LiteRT does not run it, or it has not one input and one output.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     content = files.read_bounded(path, flatbuffer.MOST_BYTES)
     try:
         kernels, late = _kernels(*flatbuffer.parsed(content))  # and a damaged file goes no further
-        with quiet_stderr():
-            interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
-            interpreter.allocate_tensors()
+        interpreter = _interpreter(content)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    except Exception as error:
-        raise UserError(
-            f"not a TFLite model that LiteRT runs ({reason(error)}); export it anew, "
-            "with TFLite's own operators only"
-        ) from error
+    except Exception as error:  # whatever a damaged file leads the readers to
+        raise UserError(f"not a TFLite model that LiteRT runs ({reason(error)}); export it anew, "
+                        "with TFLite's own operators only") from error  # fmt: skip
     one_each(inputs, outputs)
     source, target = inputs[0], outputs[0]
     _check_types(source, target)
@@ -88,7 +82,17 @@ def opened(path: Path) -> Opened:
         return litert.to_float(result, *target["quantization"]) if _is_quantised(target) else result
 
     shape = tuple(None if n < 0 else int(n) for n in source["shape_signature"])
-    return shape, [int(n) for n in target["shape"]], run
+    return shape, [int(n) for n in target["shape_signature"]], run
+
+
+def _interpreter(content: bytes) -> Any:
+    """LiteRT's interpreter of a file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet_stderr():
+        interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def _is_quantised(tensor: dict[str, Any]) -> bool:
