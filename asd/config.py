@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from asd.messages import CONTROL, shown
+from asd.messages import CONTROL, plain, shown
 from asd.sections import (
+    MOST_MESSAGE,
     Choice,
     Limit,
     Name,
@@ -159,11 +160,17 @@ def load_config(path: str | Path = BASELINE) -> Config:
 
 
 def _with_bases(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The values of a file, of its base and so on, baseline.yaml's last."""
+    """A file and its values, its base and those, and so on; baseline.yaml last."""
     from asd.yaml_files import read_yaml  # PyYAML takes its time, and -h needs none
 
-    for _ in range(MOST_BASES + 1):
-        values = read_yaml(path)
+    above: list[Path] = []
+    while len(above) <= MOST_BASES:
+        try:
+            values = read_yaml(path)
+        except UserError as error:
+            if not above:
+                raise
+            raise UserError(f"{above[-1]}: key base: {plain(str(error), MOST_MESSAGE)}") from error
         base = values.pop("base", None)
         yield path, values
         if base is None:
@@ -171,5 +178,6 @@ def _with_bases(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             return
         if not isinstance(base, str) or not base:
             raise UserError(f"{path}: key base: {shown(base)} is no name of a YAML file")
+        above.append(path)
         path = path.parent / base
-    raise UserError(f"{path}: the base of a base of a base; {MOST_BASES} are the most")
+    raise UserError(f"{above[0]}: key base: one of a base of a base; {MOST_BASES} are the most")

@@ -47,6 +47,30 @@ def test_recipes_are_valid():
     assert config.load_config(HERE / "recipes/dcase2020.yaml").feature.central_frames is None
 
 
+def test_a_base_comes_before_what_names_it(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "one.yaml").write_text("seed: 1\nfit: {epochs: 7, batch_size: 9}\n")
+    (tmp_path / "deep/two.yaml").write_text("base: ../one.yaml\nfit: {epochs: 8}\n")
+    cfg = config.load_config(tmp_path / "deep/two.yaml")
+    assert (cfg.seed, cfg.fit.epochs, cfg.fit.batch_size) == (1, 8, 9)
+    assert cfg.fit.shuffle is config.load_config().fit.shuffle
+
+
+@pytest.mark.parametrize(("base", "expected"), [
+    ("none.yaml", r"two.yaml: key base: .*none.yaml: no such configuration file"),
+    ("two.yaml", r"two.yaml: key base: one of a base of a base; 2 are the most"),
+    ("[1]", r"two.yaml: key base: \[1\] is no name of a YAML file"),
+    ("wrong.yaml", r"wrong.yaml: key fit.epochs: expected int >= 1, and this is 0"),
+    ("unknown.yaml", r"unknown.yaml: unknown key epochs; did you mean fit.epochs\?"),
+])  # fmt: skip
+def test_a_wrong_base_is_named(tmp_path, base, expected):
+    (tmp_path / "wrong.yaml").write_text("fit: {epochs: 0}\n")
+    (tmp_path / "unknown.yaml").write_text("epochs: 3\n")
+    (tmp_path / "two.yaml").write_text(f"base: {base}\nfit: {{epochs: 8}}\n")
+    with pytest.raises(UserError, match=expected):
+        config.load_config(tmp_path / "two.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
