@@ -3,7 +3,8 @@
     python 00_train.py -d
 
 Reads <data>/<type>/train/*.wav. Writes model_<type>.keras (or what the detector's kind has),
-model_<type>.json (what it was made of), history_<type>.csv and .png into the model folder.
+model_<type>.json (what it was made of), normal_score_<type>.csv (the scores of the training clips,
+which thresholds are made of), history_<type>.csv and .png into the model folder.
 """
 
 import signal
@@ -18,6 +19,7 @@ from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
+from asd.evaluation import normal_scores
 from asd.paths import Paths, record_of
 
 
@@ -27,12 +29,14 @@ def train(cfg, paths, clips, machine_type):
     detector = kinds.of(cfg)
     fitted = detector.fit(clips)
     seconds = time.perf_counter() - start
+    normal = normal_scores.of(detector, clips)
 
     path = paths.model(machine_type, detector.suffixes[0])
     how = ""
     with files.alone(paths.models), files.whole_file(path, durable=True) as temporary:
         detector.save(temporary)
-        record = provenance.of_training(detector, cfg, clips, temporary, fitted, seconds)
+        sha256 = normal_scores.write(paths, machine_type, normal)
+        record = provenance.of_training(detector, cfg, clips, temporary, fitted, seconds, sha256)
         if history := fitted.history:
             write_history(paths, machine_type, history)
             how = f"loss {history[-1].loss:.3f} dB^2 after {len(history)} epochs, "
@@ -70,6 +74,7 @@ def main(argv=None):
         print(f"{machine_type}: {clips}")
         if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
+            normal_scores.renew(kinds.of(cfg), paths, clips, machine_type)
         else:
             train(cfg, paths, clips, machine_type)
 

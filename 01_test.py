@@ -1,10 +1,11 @@
-"""Score the test clips with the trained models; AUC and pAUC per machine id.
+"""Score the test clips with the trained models; AUC and pAUC, the year's score, decisions.
 
     python 01_test.py -d
 
-Reads <data>/<type>/test/*.wav and model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite, or
-what the detector's kind has). Writes anomaly_score_<type>_id_XX.csv, result.csv, metrics.csv and
-pictures into the result folder.
+Reads <data>/<type>/test/*.wav, model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite, or what
+the detector's kind has) and normal_score_<type>.csv. Writes anomaly_score_<type>_id_XX.csv and, of
+labelled clips, result.csv, metrics.csv, pictures and official.csv; with scores of training clips
+decisions.csv and the year's decision_result files; of a whole year's evaluation data submission/.
 """
 
 import signal
@@ -18,7 +19,7 @@ from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
-from asd.evaluation import scores, tables
+from asd.evaluation import normal_scores, report, scores, years
 from asd.paths import Paths
 
 
@@ -26,6 +27,7 @@ def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
+    year = years.of_corpus(cfg.corpus)
     machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
@@ -33,7 +35,7 @@ def main(argv=None):
     clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)
     files.check_writable(paths.results)
 
-    scored = []
+    scored, normal = [], []
     for path, clip_set in zip(models, clip_sets, strict=True):
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
         print(f"{clip_set.machine_type}: {clips}")
@@ -42,16 +44,10 @@ def main(argv=None):
         scored.append(detector.score(clips))
         scores.write(paths, scored[-1])
         scores.write_source(paths, path.name, sha256, clip_set.machine_type, clips)
-    if any(-1 in one.labels for one in scored):
-        n_clips = sum(len(one.clips) for one in scored)
-        print(f"{paths.results}: scores of {n_clips} clips without labels")
-        print("the evaluation data has no labels, so there is no AUC; scores only")
-        return
-    results = [tables.evaluate(one, cfg.max_fpr) for one in scored]
-    tables.write_result(paths.result(), results)
-    tables.write_metrics(paths.table("metrics"), results)
-    tables.draw(paths, scored, results, detector.score_title)
-    tables.show(results, paths.results)
+        normal.append(normal_scores.read(cfg, path, sha256, clip_set.machine_type))
+    report.figures(paths, year, scored, detector.score_title)
+    decided = report.decide(paths, year, scored, normal)
+    report.submit(paths, year, scored, decided)
 
 
 if __name__ == "__main__":

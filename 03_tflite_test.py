@@ -93,6 +93,8 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
         suffix = variant.suffix
         if results := [evaluated[suffix] for evaluated in by_type if suffix in evaluated]:
             tables.write_result(paths.result(suffix), results)
+        else:
+            paths.result(suffix).unlink(missing_ok=True)  # an earlier run's, which had labels
     parity.write(paths.table("parity"), rows)
     if any(how["reference_fold"] for one in compared for how in one.conversions.values()):
         print("reference_fold: true: another function than the Keras model, by its configuration")

@@ -29,9 +29,11 @@ BASELINE = HERE / "baseline.yaml"
 MOST_BASES = 2  # one after the other, between a recipe and baseline.yaml
 Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]  # what NumPy and Keras take
 EVAL = "eval"  # the folder of what is made of the evaluation data
+SUBMISSION = "submission"  # the folder in it of what is submitted
 # The names in result and model folders, see `asd.paths.Paths`, that result_file cannot have.
 OTHER_FILES = (
-    rf"{EVAL}|(metrics|parity|mcu|skipped)\.csv|(tflite|anomaly_score_|model_|history_).*"
+    rf"{EVAL}|{SUBMISSION}|(metrics|official|decisions|parity|mcu|skipped)\.csv"
+    r"|(tflite|anomaly_score_|decision_result_|normal_score_|model_|history_).*"
     r"|(roc|histogram)_.*\.png"
 )
 
@@ -59,6 +61,13 @@ class Fit(Section, omit_defaults=True):
     def __post_init__(self) -> None:
         if self.conventions == "torch" and self.batch_size == 1:
             raise ValueError("batch_size 1 has no variance, which conventions: torch ask for")
+
+
+class Decision(Section):
+    """How scores become decisions: a threshold from the scores of normal training clips."""
+
+    threshold: Literal["gamma", "empirical"]
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of these clips, below the threshold
 
 
 class Conversion(Section):
@@ -109,6 +118,7 @@ class Config(Section):
     feature: Feature
     detector: Choice
     fit: Fit
+    decision: Decision
     convert: Conversion
     parity: Parity
 

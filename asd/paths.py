@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from asd.config import EVAL, Config
+from asd.config import EVAL, SUBMISSION, Config
 from common import UserError
 
 Mode = Literal["dev", "eval"]
@@ -58,6 +58,10 @@ class Paths:
         """Losses by epoch: `.csv`, `.png`."""
         return self.models / f"history_{machine_type}{suffix}"
 
+    def normal_scores(self, machine_type: str) -> Path:
+        """Scores of the training clips, which thresholds are made of."""
+        return self.models / f"normal_score_{machine_type}.csv"
+
     def tflite(self, machine_type: str, variant: str) -> Path:
         """A TFLite file; `variant` is its suffix, "" for the float one."""
         return self.model(machine_type, f"{variant}.tflite")
@@ -80,8 +84,17 @@ class Paths:
         return self.results / (_prefix(variant) + self.cfg.result_file)
 
     def table(self, name: str) -> Path:
-        """One of the other tables: "metrics", "parity", "mcu" or "skipped"."""
+        """One of the others: "metrics", "official", "decisions", "parity", "mcu", "skipped"."""
         return self.results / f"{name}.csv"
+
+    def decisions(self, machine_type: str, section: str) -> Path:
+        """Decisions on the clips of a section, of recordings that are no year's."""
+        return self.results / f"decision_result_{machine_type}_id_{section}.csv"
+
+    @property
+    def submission(self) -> Path:
+        """Folder of the files that a year's challenge takes."""
+        return self.results / SUBMISSION
 
     def picture(self, kind: str, machine_type: str) -> Path:
         """A picture of a machine type's scores: "roc" or "histogram"."""

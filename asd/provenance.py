@@ -26,13 +26,20 @@ def _plain(values: Any) -> Any:
 
 
 def of_training(
-    detector: Detector, cfg: Config, store: Store, model: Path, fitted: Fitted, seconds: float
+    detector: Detector,
+    cfg: Config,
+    store: Store,
+    model: Path,
+    fitted: Fitted,
+    seconds: float,
+    normal_scores: str | None,
 ) -> dict[str, Any]:
     """The record of a trained model: `model_<type>.json`.
 
     Parameters
     ----------
     model : its file, of the name that it will have
+    normal_scores : SHA-256 of the file of the training clips' scores; None where there is none
     """
     configuration = _plain(detector.made_of)
     last = fitted.history[-1] if fitted.history else None
@@ -52,7 +59,17 @@ def of_training(
         "loss": last and last.loss,
         "val_loss": last and last.val_loss,
         "seconds": round(seconds, 1),
+        **of_normal_scores(cfg, normal_scores),
     }
+
+
+def of_normal_scores(cfg: Config, sha256: str | None) -> dict[str, Any]:
+    """The part of a record that tells of the training clips' scores, and what scored them.
+
+    The detector's section is all of it that a changed back end changes, which trains nothing.
+    """
+    scored_by = {"kind": cfg.detector.kind, **_plain(cfg.detector.values)}
+    return {"normal_scores": sha256, "scored_by": scored_by}
 
 
 def is_trained(

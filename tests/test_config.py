@@ -140,6 +140,8 @@ def test_scientific_notation_is_a_number(tmp_path):
         ("detector: {kind: frozen, backend: knn}", "detector.backend: expected a mapping with a"),
         ("experiment: eval", "experiment 'eval' cannot name a folder"),
         ("experiment: ../there", "experiment '../there' cannot name a folder"),
+        ("decision: {share: 1}", "key decision.share: expected float < 1"),
+        ("decision: {threshold: beta}", "key decision.threshold: expected one of gamma, empirical"),
         ("training_ids: some", "key training_ids: expected one of all, tested"),
     ],
 )  # fmt: skip
@@ -257,7 +259,8 @@ def test_only_regular_files_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["metrics.csv", "Parity.CSV", "mcu.csv", "skipped.csv", "anomaly_score_fan_id_00.csv", "eval",
+    ["official.csv", "decisions.csv", "decision_result_fan_id_00.csv", "normal_score_fan.csv",
+     "submission", "metrics.csv", "Parity.CSV", "mcu.csv", "skipped.csv", "anomaly_score_fan_id_00.csv", "eval",
      "tflite_result.csv", "roc_fan.png", "model_fan.json", ".", "..", "../x.csv", "a/b", "a\\b",
      '"a\\tb"', '""'],
 )  # fmt: skip

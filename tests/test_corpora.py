@@ -421,10 +421,10 @@ def test_evaluation_data_has_an_auc_where_its_labels_are_named(tmp_path, capsys)
         scores = files.read_csv(folder / name / f"anomaly_score_fan_id_{section}.csv")
         assert len(scores) == 8
     out = capsys.readouterr().out
-    assert "scores only" not in out
+    assert "so there is no AUC" not in out
     cfg = write_config(folder, corpus="dcase2021")
     assert call("01_test.py", "-e", "-c", cfg) == 0
-    assert "scores only" in capsys.readouterr().out
+    assert "so there is no AUC" in capsys.readouterr().out
 
 
 def test_a_skipped_clip_of_any_test_folder_is_forgotten_once_it_is_mended(tmp_path):

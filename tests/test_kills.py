@@ -11,15 +11,16 @@ def stages(tmp_path_factory):
     return kills.Stages(tmp_path_factory.mktemp("stages"))
 
 
-# The renames of 00_train.py: the store and its index, the history as CSV and picture, the record,
-# the model. Of 02_convert.py the second is that of the first TFLite file, after its record's.
+# The renames of 00_train.py: the store and its index, the scores of the training clips, the history
+# as CSV and picture, the record, the model. Of 02_convert.py the second is that of the first TFLite file, after its record's.
 @pytest.mark.parametrize(
     ("name", "number", "when"),
     [
         ("00_train.py", 1, "after"),
-        ("00_train.py", 5, "before"),
-        ("00_train.py", 5, "after"),
+        ("00_train.py", 3, "after"),
+        ("00_train.py", 6, "before"),
         ("00_train.py", 6, "after"),
+        ("00_train.py", 7, "after"),
         ("02_convert.py", 4, "before"),
     ],
 )

@@ -163,6 +163,10 @@ class AutoEncoder:
         values = common.anomaly_scores(self.predictor(), test, n, n_workers, self.error)
         return Scores(test.clips, values)
 
+    def normal_scores(self, train: Store) -> Scores:
+        """See `score`: that a clip was heard makes its score little lower."""
+        return self.score(train)
+
     def chain(self) -> list[Dense]:
         """The dense chain.
 

@@ -10,7 +10,11 @@ from asd.rows import Rows
 from asd.store import Store
 from asd.tflite.chain import Dense
 from asd.training import Epoch
-from common import Error
+from common import Error, UserError
+
+
+class TooFewClips(UserError):
+    """Training clips are too few to be scored as clips not heard before."""
 
 
 class Fitted(NamedTuple):
@@ -62,6 +66,14 @@ class Detector(Protocol):
 
     def score(self, test: Store) -> Scores:
         """The anomaly scores of clips."""
+
+    def normal_scores(self, train: Store) -> Scores:
+        """The scores of the training clips as those of clips not heard before.
+
+        Raises
+        ------
+        TooFewClips : see there.
+        """
 
     def chain(self) -> list[Dense] | None:
         """The dense chain that becomes TFLite and C; None for a method that has none.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,13 +20,14 @@ from asd.backends.backend import part
 from asd.backends.by_section import BySection
 from asd.clips import Scores
 from asd.config import Config
-from asd.detectors.detector import Fitted
+from asd.detectors.detector import Fitted, TooFewClips
 from asd.sections import Choice, Section
 from asd.store import Store
 from common import UserError
 
 MOST_BYTES = 1 << 30  # of a model
 HEADERS = 1 << 10  # bytes that tell of an array what it is, at most
+FOLDS = 5  # in which training clips are scored by back ends that have not learnt them
 FITTED = "fitted."  # before the names of the back end's arrays
 
 
@@ -50,7 +52,9 @@ class Frozen:
 
     def __init__(self, cfg: Config, settings: Settings) -> None:
         apart = settings.sections == "apart"
-        self._backend = BySection(functools.partial(backends.of, settings.backend), apart)
+        make = functools.partial(backends.of, settings.backend)
+        self._new_backend = functools.partial(BySection, make, apart)
+        self._backend = self._new_backend()
         choice = {"kind": settings.backend.kind, **settings.backend.values}
         self._described = json.dumps({"backend": choice, "apart": apart}, sort_keys=True)
         self.score_title = self._backend.title
@@ -135,8 +139,43 @@ class Frozen:
         embeddings, sections = test.read(range(len(test))), [clip.section for clip in test.clips]
         return Scores(test.clips, self._backend.score(embeddings, sections))
 
+    def normal_scores(self, train: Store) -> Scores:
+        """Of each fold of the training clips, by a back end fitted to the other folds.
+
+        The one that is fitted to all would find each clip itself, at distance 0.
+        """
+        embeddings = train.read(range(len(train)))  # (n_clips, n_mels) float32
+        domains = [clip.domain or "" for clip in train.clips]
+        sections = [clip.section for clip in train.clips]
+        fold, scores = folds(sections, domains), np.empty(len(train))
+        if len(train) < 2:
+            raise TooFewClips("a single training clip has no other to be compared with")
+        for one in range(fold.max() + 1):
+            known, held_out = np.flatnonzero(fold != one), np.flatnonzero(fold == one)
+            backend = self._new_backend()
+            try:
+                backend.fit(embeddings[known], [domains[i] for i in known],
+                            [sections[i] for i in known])  # fmt: skip
+                scores[held_out] = backend.score(embeddings[held_out],
+                                                 [sections[i] for i in held_out])  # fmt: skip
+            except UserError as error:
+                raise TooFewClips(f"without a fold of them, {error}") from error
+        return Scores(train.clips, scores)
+
     def chain(self) -> None:
         """None: there is no network."""
+
+
+def folds(sections: Sequence[str], domains: Sequence[str]) -> np.ndarray:
+    """Of which fold each clip is, (n_clips,) int64 from 0.
+
+    Of every section and domain each fold has as many clips as any other, or one more or less; and
+    so it is of all clips. Fewer clips than `FOLDS` are a fold each.
+    """
+    order = sorted(range(len(sections)), key=lambda i: (sections[i], domains[i], i))
+    fold = np.empty(len(order), np.int64)
+    fold[order] = np.arange(len(order)) % FOLDS
+    return fold
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -74,23 +74,33 @@ def threshold(scores: np.ndarray, kind: Kind = "gamma", share: float = NORMAL_SH
     return Threshold(value, "gamma", *fit)
 
 
-def by_section(train: Scores, kind: Kind = "gamma") -> dict[str, Threshold]:
-    """A threshold for each section, from the scores of its own training clips."""
-    return {section: threshold(part.values, kind) for section, part in train.by_section()}
+def by_section(
+    train: Scores, kind: Kind = "gamma", share: float = NORMAL_SHARE, others: Sequence[str] = ()
+) -> dict[str, Threshold]:
+    """A threshold for each section, from the scores of its own training clips.
+
+    Parameters
+    ----------
+    others : sections that need one, too; those without training clips have that of all clips
+    """
+    limits = {section: threshold(part.values, kind, share) for section, part in train.by_section()}
+    if lacking := [section for section in others if section not in limits]:
+        limits |= dict.fromkeys(lacking, threshold(train.values, kind, share))
+    return limits
 
 
-def held_out(train: Scores, kind: Kind = "gamma") -> dict[str, float]:
+def held_out(train: Scores, kind: Kind = "gamma", share: float = NORMAL_SHARE) -> dict[str, float]:
     """How often a threshold of all other sections calls a section's training clips anomalous.
 
-    By section, the share of its clips; near .1 where a threshold holds for sections that it has
-    not seen. A machine type of one section has none.
+    By section, the share of its clips; near 1 - share where a threshold holds for sections that it
+    has not seen. A machine type of one section has none.
     """
     parts = dict(train.by_section())
     rates = {}
     for section, part in parts.items():
         others = [other.values for name, other in parts.items() if name != section]
         if others:
-            limit = threshold(np.concatenate(others), kind).value
+            limit = threshold(np.concatenate(others), kind, share).value
             rates[section] = float(np.mean(part.values > limit))
     return rates
 

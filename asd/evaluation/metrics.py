@@ -111,6 +111,29 @@ def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) ->
     return float((1 + (area - least) / (max_fpr - least)) / 2)
 
 
+def auc_without_each(
+    labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None
+) -> np.ndarray:
+    """The AUC or pAUC without each clip in turn, (n_clips,) float64.
+
+    Raises
+    ------
+    ValueError : see `auc`; a class has a single clip.
+    """
+    anomalous, scores = validated(labels, scores)
+    m, n = int(anomalous.sum()), int((~anomalous).sum())
+    if min(m, n) < 2:
+        raise ValueError("a class of a single clip has no AUC without it")
+    if max_fpr is not None and max_fpr != 1:
+        return np.array([auc(np.delete(anomalous, i), np.delete(scores, i), max_fpr)
+                         for i in range(len(scores))])  # fmt: skip
+    of_anomalous, of_normal = wins(scores[~anomalous], scores[anomalous])
+    without = np.empty(len(scores))
+    without[anomalous] = (of_anomalous.sum() - of_anomalous) / ((m - 1) * n)
+    without[~anomalous] = (of_normal.sum() - of_normal) / (m * (n - 1))
+    return without
+
+
 def wins(normal: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How many clips of the other class each clip is in the right order with; ties count half.
 

@@ -173,16 +173,26 @@ def _validated(
 def _figure(
     name: str, domains: np.ndarray, labels: np.ndarray, scores: np.ndarray, year: Year
 ) -> Figure:
-    of_normal, of_anomalous, partial = FIGURES[name]
+    of_normal, of_anomalous, _ = FIGURES[name]
     for domain in sorted({*of_normal, *of_anomalous}) if year.has_domains else ():
         if not (domains == domain).any():
             return undefined(f"no test clip of the {domain} domain")
-    chosen = np.where(labels == 1, np.isin(domains, of_anomalous), np.isin(domains, of_normal))
+    chosen = subset(name, domains, labels)
     if reason := metrics.why_undefined(labels[chosen]):
         where = f" of the {of_normal[0]} domain" if year.has_domains and of_normal != _BOTH else ""
         return undefined(reason + where)
-    max_fpr = year.max_fpr if partial else None
-    return Figure(metrics.auc(labels[chosen], scores[chosen], max_fpr))
+    return Figure(metrics.auc(labels[chosen], scores[chosen], max_fpr_of(name, year)))
+
+
+def subset(name: str, domains: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which clips of a section a figure is of, (n_clips,) bool."""
+    of_normal, of_anomalous, _ = FIGURES[name]
+    return np.where(labels == 1, np.isin(domains, of_anomalous), np.isin(domains, of_normal))
+
+
+def max_fpr_of(name: str, year: Year) -> float | None:
+    """Up to which false positive rate a figure counts; None: an AUC."""
+    return year.max_fpr if FIGURES[name][2] else None
 
 
 def _mean_over(

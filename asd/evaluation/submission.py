@@ -17,9 +17,10 @@ from asd.evaluation.years import Year
 from common import UserError
 
 SCORE, DECISION = "anomaly_score", "decision_result"
+Part = tuple[str, int, str | None]  # machine type, section, and domain where it has a file
 
 
-def expected(year: Year) -> Iterator[tuple[str, int, str | None]]:
+def expected(year: Year) -> Iterator[Part]:
     """The machine types, sections and domains that have files of their own."""
     for machine_type in year.eval_machines:
         for section in list(year.parts(machine_type).values())[-1]:
@@ -37,6 +38,41 @@ def name_of(year: Year, kind: str, machine_type: str, section: int, domain: str 
     return year.submitted.format(kind=kind, machine=machine_type, section=section, domain=domain)
 
 
+def names(year: Year) -> set[str]:
+    """The names of all files of a submission."""
+    return {name_of(year, kind, *key) for kind in kinds(year) for key in expected(year)}
+
+
+def parts(
+    year: Year, scored: Sequence[Scores], decisions: Sequence[np.ndarray]
+) -> dict[Part, list[tuple[str, float, int]]]:
+    """Name, score and decision of the clips of each file, by what the file is of.
+
+    The section is -1 where it is no number.
+
+    Raises
+    ------
+    UserError : there are not as many decisions as clips.
+    """
+    found: dict[Part, list[tuple[str, float, int]]] = {}
+    for scores, decided in zip(scored, decisions, strict=True):
+        if len(decided) != len(scores.values):
+            raise UserError(f"{scores.machine_type}: {len(decided)} decisions for "
+                            f"{len(scores.values)} clips; decide on each clip")  # fmt: skip
+        for i, clip in enumerate(scores.clips):
+            domain = clip.domain if "{domain}" in year.submitted else None
+            section = int(clip.section) if clip.section.isdecimal() else -1
+            part = found.setdefault((clip.machine_type, section, domain), [])
+            part.append((clip.path.name, float(scores.values[i]), int(decided[i])))
+    return found
+
+
+def lacking(year: Year, scored: Sequence[Scores]) -> list[str]:
+    """The machine types, sections and domains without clips, of which there are to be files."""
+    there = parts(year, scored, [np.zeros(len(one.values)) for one in scored])
+    return [called(*key) for key in expected(year) if key not in there]
+
+
 def write(
     folder: Path, year: Year, scored: Sequence[Scores], decisions: Sequence[np.ndarray]
 ) -> list[Path]:
@@ -52,25 +88,16 @@ def write(
     UserError : a machine type, section or domain is missing or too many; a score is not finite or
         a decision is neither 0 nor 1; two clips have one name.
     """
-    parts = {}
-    for scores, decided in zip(scored, decisions, strict=True):
-        if len(decided) != len(scores.values):
-            raise UserError(f"{scores.machine_type}: {len(decided)} decisions for "
-                            f"{len(scores.values)} clips; decide on each clip")  # fmt: skip
-        for i, clip in enumerate(scores.clips):
-            domain = clip.domain if "{domain}" in year.submitted else None
-            section = int(clip.section) if clip.section.isdecimal() else -1
-            part = parts.setdefault((clip.machine_type, section, domain), [])
-            part.append((clip.path.name, float(scores.values[i]), int(decided[i])))
+    rows_of = parts(year, scored, decisions)
     wanted = list(expected(year))
-    _same("clips", {_called(*key) for key in parts}, {_called(*key) for key in wanted}, year)
-    for key, rows in parts.items():
-        _check_rows(_called(*key), rows)
+    _same("clips", {called(*key) for key in rows_of}, {called(*key) for key in wanted}, year)
+    for key, rows in rows_of.items():
+        _check_rows(called(*key), rows)
     written = []
     for key in wanted:
         for column, kind in enumerate(kinds(year), 1):
             path = folder / name_of(year, kind, *key)
-            files.write_csv(path, [(row[0], row[column]) for row in parts[key]])
+            files.write_csv(path, [(row[0], row[column]) for row in rows_of[key]])
             written.append(path)
     return written
 
@@ -83,7 +110,7 @@ def check(folder: Path, year: Year) -> None:
     UserError : a file is missing, damaged or of none of the year's; scores and decisions are of
         other clips.
     """
-    wanted = {name_of(year, kind, *key) for kind in kinds(year) for key in expected(year)}
+    wanted = names(year)
     found = {path.name for path in folder.glob("*.csv")}
     _same(str(folder), found, wanted, year)
     for key in expected(year):
@@ -97,7 +124,8 @@ def check(folder: Path, year: Year) -> None:
             _decisions(path, decided)
 
 
-def _called(machine_type: str, section: int, domain: str | None) -> str:
+def called(machine_type: str, section: int, domain: str | None) -> str:
+    """What a file is of, in words."""
     return f"{machine_type} section {section:02}" + (f" {domain}" if domain else "")
 
 

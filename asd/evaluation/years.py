@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from asd.corpora import rows
 from common import UserError
 
 MACHINES_2020 = ("fan", "pump", "slider", "ToyCar", "ToyConveyor", "valve")
@@ -107,6 +108,11 @@ YEARS = {
                            "Sander")),
     )
 }  # fmt: skip
+
+
+def of_corpus(corpus: str) -> Year | None:
+    """The row of the year that a corpus is of; None for one's own recordings."""
+    return of(rows.named(corpus).year) if corpus != rows.FOLDER else None
 
 
 def of(year: int) -> Year:
