@@ -260,7 +260,8 @@ def test_only_regular_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["official.csv", "decisions.csv", "decision_result_fan_id_00.csv", "normal_score_fan.csv",
-     "submission", "metrics.csv", "Parity.CSV", "mcu.csv", "skipped.csv", "anomaly_score_fan_id_00.csv", "eval",
+     "submission", "metrics.csv", "Parity.CSV", "mcu.csv", "skipped.csv",
+     "anomaly_score_fan_id_00.csv", "eval",
      "tflite_result.csv", "roc_fan.png", "model_fan.json", ".", "..", "../x.csv", "a/b", "a\\b",
      '"a\\tb"', '""'],
 )  # fmt: skip

@@ -134,7 +134,10 @@ def test_text_is_utf8_whatever_the_locale(tmp_path, utf8):
 
 def test_result_file_can_be_none_of_our_names():
     paths = Paths(config.load_config(), "dev")
-    tables = [paths.table(name) for name in ("metrics", "official", "decisions", "parity", "mcu", "skipped")]
+    tables = [
+        paths.table(name)
+        for name in ("metrics", "official", "decisions", "parity", "mcu", "skipped")
+    ]
     pictures = [paths.picture(kind, "fan") for kind in ("roc", "histogram")]
     scores = [paths.scores("fan", "00"), paths.scores("fan", "00", "_quant")]
     models = [paths.model("fan", ".keras"), paths.history("fan", ".csv"), paths.tflite("fan", "")]

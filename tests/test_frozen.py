@@ -10,6 +10,7 @@ from conftest import call, frames_of, write_config
 
 from asd import backends, config, files
 from asd.detectors import frozen, kinds
+from asd.detectors.detector import TooFewClips
 from common import UserError
 
 BACKENDS = {
@@ -86,6 +87,56 @@ def test_another_back_end_is_fitted_to_the_embeddings_of_the_file(data, no_fits)
         detector_of(data, "lof", neighbours=3)[0].load(data / "lof.npz")
     with pytest.raises(AssertionError, match="fitted again"):
         detector_of(data, "lof", "apart")[0].load(data / "lof.npz")
+
+
+# Scores of training clips.
+
+
+def test_folds_are_balanced_in_every_section_and_domain():
+    rng = np.random.default_rng(0)
+    sections = rng.choice(["00", "01", "02"], 203).tolist()
+    domains = rng.choice(["source", "target"], 203, p=[0.97, 0.03]).tolist()
+    fold = frozen.folds(sections, domains)
+    np.testing.assert_array_equal(fold, frozen.folds(sections, domains))
+    for stratum in {*zip(sections, domains, strict=True)}:
+        own = [one == stratum for one in zip(sections, domains, strict=True)]
+        assert np.ptp(np.bincount(fold[own], minlength=5)) <= 1
+    assert sorted(np.bincount(fold)) == [40, 40, 41, 41, 41]
+    assert sorted(frozen.folds(["00"] * 3, [""] * 3)) == [0, 1, 2]
+
+
+def test_a_training_clip_is_no_neighbour_of_itself(data):
+    """Its score is the distance to the nearest clip of the other folds, written out."""
+    detector, store = detector_of(data, "knn", neighbours=1)
+    detector.fit(store)
+    ours = detector.normal_scores(store)
+    assert ours.clips == store.clips
+    points = store.read(range(12)).astype(float)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    sections, domains = ([getattr(c, key) for c in store.clips] for key in ("section", "domain"))
+    fold = frozen.folds(sections, domains)
+    for i, point in enumerate(points):
+        nearest = 1 - (points[fold != fold[i]] @ point).max()
+        assert ours.values[i] == pytest.approx(nearest, abs=1e-12)
+        assert ours.values[i] > 1e-5
+    np.testing.assert_allclose(detector.score(store).values, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", BACKENDS)
+def test_training_clips_are_scored_or_said_to_be_too_few(data, kind):
+    for sections in ("together", "apart"):
+        detector, store = detector_of(data, kind, sections)
+        detector.fit(store)
+        model = detector.score(store).values
+        for count in (1, 2, 3, 4, 6, 12):
+            few = dataclasses.replace(store, clips=store.clips[:count],
+                                      offsets=store.offsets[: count + 1])  # fmt: skip
+            try:
+                assert np.isfinite(detector.normal_scores(few).values).all()
+                assert count > 1
+            except TooFewClips as error:
+                assert count < 12 and "\n" not in str(error)
+        np.testing.assert_array_equal(detector.score(store).values, model)
 
 
 @pytest.mark.parametrize(

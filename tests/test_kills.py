@@ -12,7 +12,8 @@ def stages(tmp_path_factory):
 
 
 # The renames of 00_train.py: the store and its index, the scores of the training clips, the history
-# as CSV and picture, the record, the model. Of 02_convert.py the second is that of the first TFLite file, after its record's.
+# as CSV and picture, the record, the model. Of 02_convert.py the second is that of the first TFLite
+# file, after its record's.
 @pytest.mark.parametrize(
     ("name", "number", "when"),
     [
