@@ -30,8 +30,9 @@ def main(argv=None):
     year = years.of_corpus(cfg.corpus)
     machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
-    for path in models:
+    for machine_type, path in zip(machine_types, models, strict=True):
         provenance.check_model(detector, path)
+        normal_scores.check(path, machine_type)
     clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)
     files.check_writable(paths.results)
 

@@ -60,7 +60,7 @@ class Paths:
 
     def normal_scores(self, machine_type: str) -> Path:
         """Scores of the training clips, which thresholds are made of."""
-        return self.models / f"normal_score_{machine_type}.csv"
+        return normal_scores_of(self.models, machine_type)
 
     def tflite(self, machine_type: str, variant: str) -> Path:
         """A TFLite file; `variant` is its suffix, "" for the float one."""
@@ -136,6 +136,11 @@ class Paths:
 
 def _prefix(variant: str | None) -> str:
     return "" if variant is None else f"tflite{variant}_"
+
+
+def normal_scores_of(folder: Path, machine_type: str) -> Path:
+    """Scores of the training clips of a machine type, in the folder of its model."""
+    return folder / f"normal_score_{machine_type}.csv"
 
 
 def record_of(path: Path) -> Path:

@@ -425,6 +425,9 @@ def test_evaluation_data_has_an_auc_where_its_labels_are_named(tmp_path, capsys)
     cfg = write_config(folder, corpus="dcase2021")
     assert call("01_test.py", "-e", "-c", cfg) == 0
     assert "so there is no AUC" in capsys.readouterr().out
+    left = [name for name in ("metrics.csv", "result.csv", "roc_fan.png", "official.csv")
+            if (folder / "result/eval" / name).exists()]  # fmt: skip
+    assert not left, "the figures of the run before, which had labels"
 
 
 def test_a_skipped_clip_of_any_test_folder_is_forgotten_once_it_is_mended(tmp_path):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from asd import files, provenance
 from asd.clips import Clip, Scores
 from asd.config import Config
 from asd.detectors.detector import Detector, TooFewClips
-from asd.paths import Paths, record_of
+from asd.paths import Paths, normal_scores_of, record_of
 from asd.store import Store
 from common import UserError
 
@@ -74,6 +75,36 @@ def _is_current(paths: Paths, model: Path, machine_type: str) -> bool:
     return all(key in record and record[key] == value for key, value in wanted.items())
 
 
+def check(model: Path, machine_type: str) -> None:
+    """See that the scores of the training clips are those that the model's record tells of.
+
+    Raises
+    ------
+    UserError : they are missing or others.
+    """
+    with files.alone(model.parent):  # whoever trains there writes all that belongs together
+        _check(model, _record(model, files.file_hash(model)), machine_type)
+
+
+def _record(model: Path, sha256: str) -> dict[str, Any]:
+    """The record of a model of ours of that hash, else nothing."""
+    path = record_of(model)
+    record = files.read_mapping(path) if path.exists() else {}
+    return record if record.get("sha256") == sha256 else {}
+
+
+def _check(model: Path, record: dict[str, Any], machine_type: str) -> None:
+    path, told = _beside(model, machine_type), record.get("normal_scores")
+    if told is not None and (not path.is_file() or files.file_hash(path) != told):
+        raise UserError(f"{path}: missing, or not the scores that {record_of(model).name} tells "
+                        f"of; {AGAIN}")  # fmt: skip
+
+
+def _beside(model: Path, machine_type: str) -> Path:
+    """Their file: of evaluation data without a model of its own, too, that beside the model."""
+    return normal_scores_of(model.parent, machine_type)
+
+
 def read(cfg: Config, model: Path, sha256: str, machine_type: str) -> Scores | None:
     """The scores of the training clips of a model; None, said, where there are none.
 
@@ -85,10 +116,11 @@ def read(cfg: Config, model: Path, sha256: str, machine_type: str) -> Scores | N
     ------
     UserError : they are missing or others than those that the model's record tells of.
     """
-    path = model.with_name(Paths(cfg, "dev").normal_scores(machine_type).name)
-    with files.alone(model.parent):  # whoever trains there writes all of them or none
-        record = files.read_mapping(record_of(model)) if record_of(model).exists() else {}
-        if record.get("sha256") != sha256 or "normal_scores" not in record:
+    path = _beside(model, machine_type)
+    with files.alone(model.parent):
+        record = _record(model, sha256)
+        _check(model, record, machine_type)
+        if "normal_scores" not in record:
             print(f"{model}: its record tells of no scores of training clips, so no decisions")
             return None
         if record["normal_scores"] is None:
@@ -98,9 +130,6 @@ def read(cfg: Config, model: Path, sha256: str, machine_type: str) -> Scores | N
         if record.get("scored_by") != here["scored_by"]:
             print(f"{path}: of another back end than the configuration's, so no decisions; {AGAIN}")
             return None
-        if not path.is_file() or files.file_hash(path) != record["normal_scores"]:
-            raise UserError(f"{path}: missing, or not the scores that {record_of(model).name} "
-                            f"tells of; {AGAIN}")  # fmt: skip
         return _scores(path, machine_type)
 
 

@@ -135,7 +135,7 @@ def show(found: OfYear, path: Path) -> None:
         print("AUC source, AUC target: the normal clips of a domain against all anomalous ones")
     score = f"official score of DCASE {year.year} Task 2, {found.mode}, {_counted(found)}"
     if found.total is None:
-        print(f"{score}: none, {found.note}")
+        print(f"no {score}: {found.note}")
     else:
         value, low, high = found.total
         limits = (f"95 % interval {low.value:.4f} - {high.value:.4f}" if low.defined
