@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import call, write_clip, write_config
 
-from asd import files
+from asd import config, files, provenance
 from asd.clips import Clip, Scores
 from asd.config import Decision
 from asd.evaluation import (
     metrics,
+    normal_scores,
     official,
     official_interval,
     submission,
@@ -22,6 +23,7 @@ from asd.evaluation import (
     years,
 )
 from asd.evaluation.years import Year
+from common import UserError
 
 FROZEN = {"kind": "frozen", "backend": {"kind": "knn", "distance": "cosine", "neighbours": 1}}
 
@@ -354,6 +356,25 @@ def test_normal_scores_of_another_model_are_refused_and_made_anew(tmp_path, caps
     assert not decided.exists() and not (tmp_path / "result/decisions.csv").exists()
     both(cfg, "-d")
     assert record.read_text() == told and decided.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "file,section\n", "file,section,domain,score\n", "file,section,domain,score\na,00,0.5\n",
+     "file,section,domain,score\na,00,source,nan\n", "file,section,domain,score\na,00,,x\n"],
+)  # fmt: skip
+def test_damaged_normal_scores_are_named(tmp_path, text):
+    """Also where the record tells of that very file."""
+    model, path = tmp_path / "model_fan.npz", tmp_path / "normal_score_fan.csv"
+    cfg = config.load_config()
+    model.write_bytes(b"model")
+    path.write_text(text)
+    sha256 = files.file_hash(model)
+    told = provenance.of_normal_scores(cfg, files.file_hash(path))
+    files.write_json(tmp_path / "model_fan.json", {"sha256": sha256, **told})
+    normal_scores.check(model, "fan")
+    with pytest.raises(UserError, match=r"normal_score_fan\.csv: damaged .*; run 00_train\.py"):
+        normal_scores.read(cfg, model, sha256, "fan")
 
 
 def test_a_changed_back_end_scores_the_training_clips_anew(tmp_path, capsys):
