@@ -36,7 +36,7 @@ class Interval(NamedTuple):
     high: Figure
 
 
-class _Left(NamedTuple):
+class Left(NamedTuple):
     """The terms of a section's official score, and what they are without each clip."""
 
     terms: np.ndarray  # (n_terms,)
@@ -56,7 +56,11 @@ def interval(year: Year, mode: str, scored: Sequence[Scores]) -> Interval:
     ------
     ValueError : a term is undefined; see `official.evaluate`.
     """
-    sections = [[_left(year, part) for part in _sections(year, mode, one)] for one in scored]
+    return of_left(year, [left(year, mode, one) for one in scored])
+
+
+def of_left(year: Year, sections: Sequence[Sequence[Left]]) -> Interval:
+    """`interval` of machine types, of each what `left` gave."""
     # A mean of means: over machine types of that over their sections' terms, f and then back.
     of_machines = np.array([_mean(year, [one.terms for one in parts]) for parts in sections])
     total = of_machines.mean()
@@ -68,7 +72,7 @@ def interval(year: Year, mode: str, scored: Sequence[Scores]) -> Interval:
         n_terms = sum(len(one.terms) for one in parts)
         for one in parts:
             changed = _forth(year, one.without).sum(axis=1) - _forth(year, one.terms).sum()
-            theta = _back(year, total + changed / n_terms / len(scored))
+            theta = _back(year, total + changed / n_terms / len(sections))
             for stratum in set(one.strata.tolist()):
                 own = theta[one.strata == stratum]
                 if len(own) < 2:
@@ -106,12 +110,18 @@ def _mean(year: Year, terms: Sequence[np.ndarray]) -> float:
     return float(_forth(year, np.concatenate(terms)).mean())
 
 
-def _sections(year: Year, mode: str, scored: Scores) -> list[Scores]:
+def left(year: Year, mode: str, scored: Scores) -> list[Left]:
+    """The sections of a machine type that count, whole and without each clip.
+
+    Raises
+    ------
+    ValueError : see `interval`.
+    """
     wanted = year.parts(scored.machine_type)[year.part(mode)]
-    return [part for section, part in scored.by_section() if int(section) in wanted]
+    return [_left(year, part) for section, part in scored.by_section() if int(section) in wanted]
 
 
-def _left(year: Year, part: Scores) -> _Left:
+def _left(year: Year, part: Scores) -> Left:
     """Of a section; a term does not change with clips that it is not of."""
     labels, scores = part.labels, part.values
     domains = np.array([clip.domain if year.has_domains else "source" for clip in part.clips])
@@ -124,4 +134,4 @@ def _left(year: Year, part: Scores) -> _Left:
         without[:, column] = terms[column]
         if min(np.bincount(clips[0], minlength=2)) > 1:  # else a stratum has a single clip
             without[chosen, column] = metrics.auc_without_each(*clips, max_fpr)
-    return _Left(terms, without, 2 * (domains == "target") + labels)
+    return Left(terms, without, 2 * (domains == "target") + labels)

@@ -11,7 +11,7 @@ from asd import files
 from asd.clips import Scores
 from asd.evaluation import official, official_interval
 from asd.evaluation.official import Figure, undefined
-from asd.evaluation.official_interval import Interval
+from asd.evaluation.official_interval import Interval, Left
 from asd.evaluation.years import Year
 
 HEADINGS = {
@@ -28,7 +28,7 @@ class OfMachine(NamedTuple):
     machine_type: str
     is_counted: bool  # in the total: it is one of the year's
     figures: dict[str, Figure]  # of `official.evaluate`
-    official: Interval
+    left: list[Left]  # what its interval is made of; empty without an official score
 
     def official_figure(self, year: Year, mode: str) -> Figure:
         """The official score; undefined where there is none."""
@@ -62,14 +62,13 @@ def evaluate(year: Year, mode: str, scored: Sequence[Scores]) -> OfYear:
     scored : labelled
     """
     machines = tuple(_of_machine(year, mode, one) for one in scored)
-    there = [one for one in scored if one.machine_type in year.machines(mode)]
-    scores = {one.machine_type: one.official_figure(year, mode) for one in machines
-              if one.is_counted}  # fmt: skip
+    there = [one for one in machines if one.is_counted]
+    scores = {one.machine_type: one.official_figure(year, mode) for one in there}
     if not there:
         return OfYear(year, mode, machines, None, "none of the year's machine types is here")
     if missing := official.mean(scores, year.harmonic).reason:
         return OfYear(year, mode, machines, None, missing)
-    total = official_interval.interval(year, mode, there)
+    total = official_interval.of_left(year, [one.left for one in there])
     return OfYear(year, mode, machines, total, "")
 
 
@@ -81,16 +80,15 @@ def _of_machine(year: Year, mode: str, scored: Scores) -> OfMachine:
         both = (here, here) if year.part(mode) == "0" else (here, ())
         parts = both if mode == "dev" else both[::-1]
         year = dataclasses.replace(year, sections_of={**year.sections_of, name: parts})
-    without = Interval(float("nan"), undefined(""), undefined(""))
     column = f"{year.part(mode)}_{year.official}"
     try:
         figures = official.of_scores(year, scored)
     except ValueError as error:  # of clips that are none of the year's
-        return OfMachine(name, is_counted, {column: undefined(str(error))}, without)
+        return OfMachine(name, is_counted, {column: undefined(str(error))}, [])
     figures.setdefault(column, undefined("no test clip of its sections"))
     if not figures[column].defined:
-        return OfMachine(name, is_counted, figures, without)
-    return OfMachine(name, is_counted, figures, official_interval.interval(year, mode, [scored]))
+        return OfMachine(name, is_counted, figures, [])
+    return OfMachine(name, is_counted, figures, official_interval.left(year, mode, scored))
 
 
 def write(path: Path, found: OfYear) -> None:
@@ -103,7 +101,9 @@ def write(path: Path, found: OfYear) -> None:
     for one in found.machines:
         for name, figure in one.figures.items():
             is_official = name == f"{year.part(found.mode)}_{year.official}"
-            limits = one.official[1:] if is_official and figure.defined else ()
+            limits = (
+                official_interval.of_left(year, [one.left])[1:] if is_official and one.left else ()
+            )
             cells = [limit.cell for limit in limits] or ["", ""]
             note = figure.reason or (limits[0].reason if limits else "")
             rows.append((one.machine_type, name, figure.cell, *cells, note))
