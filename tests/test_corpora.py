@@ -190,6 +190,11 @@ def test_attributes_of_the_table_fill_names_without(tmp_path, capsys):
         ("file_name,d1p,d1v\nfan/train/a.wav,vel\n", "line 2: .* pairs of an attribute"),
         ("file_name,d1p,d1v\nfan/train/a.wav,,12\n", "line 2: .* pairs of an attribute"),
         ("file_name,d1p,d1v\n,vel,12\n", "line 2: no file name"),
+        ("file_name,d1p,d1v\na.wav,vel,1,vel,2\n", "line 2: one attribute has two values"),
+        (
+            "file_name,d1p,d1v\na.wav,vel,1\na.wav,,\na.wav,vel,2\n",
+            "line 4: 'a.wav' stands there twice, with other attributes; remove one",
+        ),
         ("file_name,d1p\n\udc80", "not a table of attributes"),
     ],
 )
@@ -200,6 +205,24 @@ def test_attributes_that_do_not_parse(tmp_path, text, why):
         attributes.read(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_two_tables_of_attributes_are_one(tmp_path):
+    """As additional training data and evaluation data of a machine type have one each."""
+    names_of = [f"section_00_source_train_normal_000{i}.wav" for i in range(2)]
+    fan = touch(tmp_path / "fan/train", *names_of).parent
+    (fan / "attributes_00.csv").write_text(f"file_name,d1p,d1v\n{names_of[0]},vel,1\n"
+                                           f"{names_of[1]},,\n")  # fmt: skip
+    other = fan / "attributes_00_eval_data_fan_test.csv"
+    other.write_text(f"file_name,d1p,d1v\n{names_of[0]},vel,1\n{names_of[1]},vel,2\n")
+    (fan / "attributes_000.csv").write_text("of another section\n")
+    paths = paths_of(tmp_path)
+    said = [clip.attributes for clip in find.find_clips(paths, "fan", "train")[1]]
+    assert said == ["vel_1", "vel_2"]
+    other.write_text(f"file_name,d1p,d1v\n{names_of[0]},vel,3\n")
+    why = rf"{other}: {names_of[0]} has other attributes there than in .*attributes_00.csv; remove"
+    with pytest.raises(UserError, match=why):
+        find.find_clips(paths, "fan", "train")
 
 
 def test_golden_tables_of_attributes(golden, tmp_path):

@@ -71,7 +71,9 @@ def _replace(
         if source := _holder(archive.md5, [folder, *elsewhere]):
             print(f"{folder}: {archive.name} is unpacked in {source}, linked")
             plan.linked[archive.md5] = source
-            _check_free(plan, folder, source, folders.contents(source)[archive.md5])
+            known = folders.contents(source)[archive.md5].items()
+            brought = {one for names in plan.held.values() for one in names.items()}
+            _check_free(plan, folder, source, sorted(name for name, _ in known - brought))
         else:
             download(archive, path, pause_seconds)
             plan.unpacked[archive.md5] = path
@@ -141,18 +143,20 @@ def _there(file: Path, crc: str) -> bool:
 def _build(folder: Path, plan: _Plan) -> None:
     """Put a folder together aside, then swap it in."""
     paths = list(plan.unpacked.values())
-    for path, names in zip(paths, zips.listed(paths, folder.name), strict=True):
-        _check_free(plan, folder, path, names)
+    held = dict(plan.held) | {
+        md5: folders.contents(source)[md5] for md5, source in plan.linked.items()
+    }
+    brought = {name: crc for names in held.values() for name, crc in names.items()}
+    for path, names in zip(paths, zips.listed(paths, folder.name, brought), strict=True):
+        _check_free(plan, folder, path, sorted(names.keys() - brought.keys()))
     staging = folders.staging(folder)
     staging.mkdir()
     (staging / folders.OWNER).write_text("get_dataset.sh works here, and may delete all of it\n")
     for name in plan.kept:
         folders.place(folder / name, staging / name)
-    held = dict(plan.held)
     for md5, source in plan.linked.items():
-        held[md5] = folders.contents(source)[md5]
         for name in held[md5]:
             folders.place(source / name, staging / name)
-    held |= zip(plan.unpacked, zips.unpack(paths, folder.name, staging), strict=True)
+    held |= zip(plan.unpacked, zips.unpack(paths, folder.name, staging, brought), strict=True)
     folders.write(staging, held)
     folders.swap(folder)

@@ -1,9 +1,14 @@
-"""The attributes of clips: from their names, and from the `attributes_<section>.csv` of a type."""
+"""The attributes of clips: from their names, and from the `attributes_<section>.csv` of a type.
+
+Where two archives have another table each, the second is `attributes_<section>_<archive>.csv`.
+"""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from asd.clips import Clip
@@ -19,16 +24,24 @@ def read(path: Path) -> dict[str, dict[str, str]]:
 
     Raises
     ------
-    UserError : the file is none of this kind.
+    UserError : the file is none of this kind, or says two things of one clip.
     """
+    said: dict[str, dict[str, str]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file)
             if next(lines, [""])[0].strip() != "file_name":
                 raise UserError(f"{path}: its first line does not begin with file_name; {_HELP}")
-            return dict(_row(path, lines.line_num, row) for row in lines if any(row))
+            for row in lines:
+                if any(row):
+                    name, pairs = _row(path, lines.line_num, row)
+                    if not _added(said, name, pairs):
+                        raise UserError(f"{path}: line {lines.line_num}: {shown(name)} stands there "
+                                        "twice, with other attributes; remove one of the two "
+                                        "lines")  # fmt: skip
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a table of attributes ({error}); {_HELP}") from error
+    return said
 
 
 def _row(path: Path, number: int, row: list[str]) -> tuple[str, dict[str, str]]:
@@ -46,7 +59,17 @@ def _row(path: Path, number: int, row: list[str]) -> tuple[str, dict[str, str]]:
                         f"pairs of an attribute and its value; {_HELP}")  # fmt: skip
     if pairs == [names.NO_ATTRIBUTE] * 2:
         pairs = []
-    return name, dict(zip(pairs[::2], pairs[1::2], strict=True))
+    found = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    if 2 * len(found) < len(pairs):
+        raise UserError(f"{path}: line {number}: one attribute has two values; {_HELP}")
+    return name, found
+
+
+def _added(said: dict[str, dict[str, str]], name: str, pairs: dict[str, str]) -> bool:
+    """Add what is said of a clip, or tell that something else was; to say nothing is nothing."""
+    if pairs and not said.get(name):
+        said[name] = pairs
+    return said.setdefault(name, pairs) == pairs or not pairs
 
 
 def filled(clips: list[Clip], folder: Path) -> list[Clip]:
@@ -56,13 +79,9 @@ def filled(clips: list[Clip], folder: Path) -> list[Clip]:
 
     Raises
     ------
-    UserError : see `read`.
+    UserError : see `read`; or two tables say two things of one clip.
     """
-    said: dict[str, dict[str, str]] = {}
-    for section in sorted({clip.section for clip in clips}):
-        path = folder / f"attributes_{section}.csv"
-        if path.is_file():
-            said |= read(path)
+    said = _of_sections(folder, sorted({clip.section for clip in clips}))
     found, others = [], []
     for clip in clips:
         written = "_".join(part for pair in said.get(clip.path.name, {}).items() for part in pair)
@@ -76,3 +95,20 @@ def filled(clips: list[Clip], folder: Path) -> list[Clip]:
                     f"than in attributes_*.csv, as {others[0].path.name}; the names' are "
                     "taken"))  # fmt: skip
     return found
+
+
+def _of_sections(folder: Path, sections: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What all tables of some sections say."""
+    said: dict[str, dict[str, str]] = {}
+    of: dict[str, Path] = {}  # by clip the table that says it
+    for section in sections:
+        stem = f"attributes_{section}"
+        more = sorted(folder.glob(f"{glob.escape(stem)}_*.csv"))
+        for path in (folder / f"{stem}.csv", *more):
+            for name, pairs in read(path).items() if path.is_file() else ():
+                if not _added(said, name, pairs):
+                    raise UserError(plain(f"{path}: {name} has other attributes there than in "
+                                          f"{of[name]}; remove the row in one of them"))  # fmt: skip
+                if pairs:
+                    of[name] = path
+    return said

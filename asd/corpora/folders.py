@@ -128,6 +128,8 @@ def place(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except FileExistsError as error:  # a copy would go into whatever that is linked to
+        if _same(source, target):
+            return
         raise UserError(
             f"{target}: in two archives of one folder; delete the folders that have them, run again"
         ) from error

@@ -29,8 +29,8 @@ class _File(msgspec.Struct):
     """A file of a record, as Zenodo's API tells it."""
 
     key: str  # its name
-    checksum: str  # md5:<32 hex digits>
     size: Annotated[int, msgspec.Meta(ge=0)]  # bytes
+    checksum: str = ""  # md5:<32 hex digits>
 
 
 class _Record(msgspec.Struct):
@@ -103,14 +103,15 @@ def _described(
 
 
 def _newest(listed: Sequence[_File], stem: str) -> tuple[str, str] | None:
-    """Name and md5 of an archive, of its last release, if it is there."""
-    releases = {}
+    """Name and md5 of an archive, of its last release, if both are there."""
+    releases: dict[int, tuple[str, str]] = {}
     for file in listed:
         name = re.fullmatch(rf"{re.escape(stem)}(?:_r([0-9]{{1,3}}))?\.zip", file.key)
         md5 = re.fullmatch("md5:([0-9a-f]{32})", file.checksum)
-        if name and md5:
-            releases[int(name[1] or 1)] = file.key, md5[1]
-    return releases[max(releases)] if releases else None
+        if name:
+            releases[int(name[1] or 1)] = file.key, md5[1] if md5 else ""
+    last = releases[max(releases)] if releases else ("", "")
+    return last if last[1] else None
 
 
 def _decoded(path: Path, wrong: str) -> list[_File]:

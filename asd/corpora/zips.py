@@ -10,9 +10,9 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
@@ -31,8 +31,30 @@ PART_BYTES, NAME_BYTES = 255, 1000  # of a file's name, of its path: what file s
 SHOWN = 80  # characters of a name in a message
 
 
-def unpack(zips: Sequence[Path], top: str, target: Path) -> list[dict[str, str]]:
+class _Placed(NamedTuple):
+    """A file of an archive, and where it goes."""
+
+    member: zipfile.ZipInfo
+    name: str  # below the folder
+    there: bool = False  # another archive has brought the same
+
+    @property
+    def crc(self) -> str:
+        return f"{self.member.CRC:08x}"
+
+
+def unpack(
+    zips: Sequence[Path], top: str, target: Path, others: Mapping[str, str]
+) -> list[dict[str, str]]:
     """Unpack into the folder `target`, which is there, what archives hold below their `top`.
+
+    A file that two archives have is there once. Where they have another of one name directly below
+    `top`, as a table of attributes of the training clips and one of the test clips, the second
+    one's name gets that of its archive: `attributes_00_<archive>.csv`; that is printed.
+
+    Parameters
+    ----------
+    others : what other archives have brought: by name, relative to `target`, the CRC-32
 
     Returns
     -------
@@ -43,34 +65,38 @@ def unpack(zips: Sequence[Path], top: str, target: Path) -> list[dict[str, str]]
     UserError : before anything is written, see `listed`, or when the disk is too small; later,
         when an archive is damaged or holds a file that is there.
     """
-    members = _checked(zips, top)
-    needed = sum(member.file_size for path in zips for member in members[path])  # bytes
+    placed = _checked(zips, top, others)
+    new = [(path, [one for one in placed[path] if not one.there]) for path in zips]
+    needed = sum(one.member.file_size for _, some in new for one in some)  # bytes
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise UserError(
             f"{target.parent}: {needed / 1e9:.1f} GB are needed to unpack {top}, "
             f"{free / 1e9:.1f} GB are free; free some space and run again"
         )
+    for path, one in ((path, one) for path, some in new for one in some):
+        if one.name != _below_top(one.member):
+            print(f"{top}/{_below_top(one.member)}: another one in {path.name}, kept as {one.name}")
     bar = tqdm(desc=f"unpacking {top}", total=needed, unit="B", unit_scale=True, disable=None)
     with bar:
-        for path in zips:
+        for path, some in new:
             with _opened(path) as archive:
-                for member in members[path]:
-                    _unpack_member(archive, member, target / _below_top(member))
-                    bar.update(member.file_size)
-    return [_sums(members[path]) for path in zips]
+                for one in some:
+                    _unpack_member(archive, one.member, target / one.name)
+                    bar.update(one.member.file_size)
+    return [_sums(placed[path]) for path in zips]
 
 
-def listed(zips: Sequence[Path], top: str) -> list[dict[str, str]]:
-    """The files that `unpack` would write, by archive: by name the CRC-32, 8 hex digits.
+def listed(zips: Sequence[Path], top: str, others: Mapping[str, str]) -> list[dict[str, str]]:
+    """The files that are there after `unpack`, by archive: by name the CRC-32, 8 hex digits.
 
     Raises
     ------
     UserError : an archive is damaged or larger than any of ours, or a member could be stored
         nowhere, outside of `top`, in the place of another one, or only in part.
     """
-    members = _checked(zips, top)
-    return [_sums(members[path]) for path in zips]
+    placed = _checked(zips, top, others)
+    return [_sums(placed[path]) for path in zips]
 
 
 def unsafe(name: str) -> bool:
@@ -88,8 +114,8 @@ def _below_top(member: zipfile.ZipInfo) -> str:
     return member.filename.partition("/")[2]
 
 
-def _sums(members: Sequence[zipfile.ZipInfo]) -> dict[str, str]:
-    return {_below_top(member): f"{member.CRC:08x}" for member in members}
+def _sums(placed: Sequence[_Placed]) -> dict[str, str]:
+    return {one.name: one.crc for one in placed}
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file: Path) -> None:
@@ -115,32 +141,62 @@ def _copy(source: BinaryIO, sink: BinaryIO, most: int) -> int:
     return done
 
 
-def _checked(zips: Sequence[Path], top: str) -> dict[Path, list[zipfile.ZipInfo]]:
-    """The files of archives that can be unpacked together."""
+def _checked(
+    zips: Sequence[Path], top: str, others: Mapping[str, str]
+) -> dict[Path, list[_Placed]]:
+    """The files of archives that can be unpacked together, and where each goes."""
     members = {path: _members(path, top) for path in zips}
     spelled: dict[str, str] = {}  # by what file systems may take for the same: the name
-    files: dict[str, Path] = {}
+    files: dict[str, tuple[Path | None, str]] = {}  # of which archive, CRC-32
+    for name, crc in others.items():
+        _spell(None, PurePosixPath(top, name), spelled)
+        files[_key(PurePosixPath(top, name))] = None, crc
+    placed: dict[Path, list[_Placed]] = {path: [] for path in zips}
     for path in zips:
         for member in members[path]:
-            name = PurePosixPath(member.filename)
-            for each in (name, *name.parents):
-                if spelled.setdefault(_key(each), str(each)) != str(each):
-                    _refuse(path, str(each), f"and {_shown(spelled[_key(each)])} are alike")
-            if other := files.get(_key(name)):
-                raise UserError(
-                    f"{path}: would overwrite {_shown(str(name))} of {other}; delete both, run "
-                    "again"
-                )
-            files[_key(name)] = path
+            _spell(path, PurePosixPath(member.filename), spelled)
+            one = _place(path, member, files)
+            name = PurePosixPath(top, one.name)
+            _spell(path, name, spelled)
+            files.setdefault(_key(name), (path, one.crc))
+            placed[path].append(one)
     for path in zips:
-        for member in members[path]:
-            for folder in PurePosixPath(member.filename).parents:
+        for one in placed[path]:
+            for folder in PurePosixPath(top, one.name).parents:
                 if _key(folder) in files:
                     _refuse(path, str(folder), "is a file and a folder")
     needed = sum(member.file_size for path in zips for member in members[path])  # bytes
     if needed > MOST_BYTES:
         _refuse(zips[0], top, f"with {needed / 1e9:.0f} GB is larger than any data set of ours")
-    return members
+    return placed
+
+
+def _spell(path: Path | None, name: PurePosixPath, spelled: dict[str, str]) -> None:
+    """Refuse a name that some file systems take for another one, or one of a folder above it."""
+    for each in (name, *name.parents):
+        other = spelled.setdefault(_key(each), str(each))
+        if other != str(each) and path:
+            _refuse(path, str(each), f"and {_shown(other)} are alike")
+
+
+def _place(
+    path: Path, member: zipfile.ZipInfo, files: Mapping[str, tuple[Path | None, str]]
+) -> _Placed:
+    """Where a file of an archive goes, when others have gone to their places."""
+    one, name = _Placed(member, _below_top(member)), PurePosixPath(member.filename)
+    if _key(name) not in files:
+        return one
+    other, crc = files[_key(name)]
+    if other != path and crc == one.crc:
+        return one._replace(there=True)
+    if other != path and "/" not in one.name and name.suffix.lower() != ".wav":
+        renamed = name.with_name(f"{name.stem}_{path.stem}{name.suffix}")
+        if _key(renamed) not in files and not unsafe(renamed.name):
+            return one._replace(name=renamed.name)
+    raise UserError(
+        f"{path}: would overwrite {_shown(str(name))} of {other or 'another archive'}; delete "
+        "both, or the folder that holds it, and run again"
+    )
 
 
 def _key(name: PurePosixPath) -> str:
