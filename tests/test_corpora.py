@@ -1,5 +1,8 @@
 """Clips of every year, found by the layout on disk; labels of evaluation clips."""
 
+import re
+import shutil
+
 import msgspec
 import numpy as np
 import pytest
@@ -451,6 +454,143 @@ def test_evaluation_data_has_an_auc_where_its_labels_are_named(tmp_path, capsys)
     left = [name for name in ("metrics.csv", "result.csv", "roc_fan.png", "official.csv")
             if (folder / "result/eval" / name).exists()]  # fmt: skip
     assert not left, "the figures of the run before, which had labels"
+
+
+FROZEN = {"kind": "frozen", "backend": {"kind": "knn", "distance": "cosine", "neighbours": 1}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A year's data with models and results of it, not to be changed."""
+    folder = tmp_path_factory.mktemp("year")
+    dev, evaluation, lines = folder / "dev_data/fan", folder / "eval_data/fan", ["fan"]
+    for i, domain in enumerate(("source", "source", "target", "target")):
+        for place in (dev, evaluation):
+            write_clip(place / f"train/section_00_{domain}_train_normal_000{i}.wav", i)
+        for label in ("normal", "anomaly"):
+            tone = 0.1 * (label == "anomaly")
+            full = f"section_00_{domain}_test_{label}_000{i}.wav"
+            write_clip(dev / "test" / full, 10 + i, tone)
+            name = f"section_00_{2 * i + (label == 'anomaly'):04}.wav"
+            write_clip(evaluation / "test" / name, 10 + i, tone)
+            lines.append(f"{name},{full}")
+    (folder / "eval_data_list_2023.csv").write_text("\n".join(lines) + "\n")
+    for mode in ("-d", "-e"):
+        for script in ("00_train.py", "01_test.py"):
+            assert call(script, mode, "-c", of_2023(folder)) == 0
+    return folder
+
+
+def of_2023(folder, **changes):
+    listed = {"evaluation_labels": str(folder / "eval_data_list_2023.csv")}
+    values = {"corpus": "dcase2023", "detector": FROZEN} | listed | changes
+    return write_config(folder, **values)
+
+
+def everything(folder):
+    return {path: path.read_bytes() for name in ("model", "result")
+            for path in (folder / name).rglob("*.*")}  # fmt: skip
+
+
+def put(name):
+    return lambda folder: write_clip(folder / name, 77)
+
+
+def twice(folder):
+    name = folder / "dev_data/fan/test/section_00_source_test_normal_0000.wav"
+    write_clip(name.with_suffix(".WAV"), 77, format="WAV")
+
+
+def no_table(folder):
+    (folder / "dev_data/fan/attributes_00.csv").write_text("file_name,d1p,d1v\na.wav,vel\n")
+
+
+def list_of(text):
+    return lambda folder: (folder / "eval_data_list_2023.csv").write_text(text)
+
+
+BAD = {
+    "a name of 2020": (
+        "-d", put("dev_data/fan/test/normal_id_00_00000000.wav"),
+        r"dev_data/fan/test: 1 names of DCASE 2020, as normal_id.*; corpus is dcase2023: set it"),
+    "a section of 2022": (
+        "-d", put("dev_data/fan/test/section_02_source_test_normal_0000.wav"),
+        r"test/section_02_.*wav: section 02; fan of dcase2023 has 00 .* keep one year"),
+    "a test folder of 2021": (
+        "-d", put("dev_data/fan/source_test/section_00_source_test_normal_0000.wav"),
+        r"dev_data/fan/source_test: a folder of dcase2021; corpus is dcase2023: set it to dcase2021"
+        ", or move the folder away"),
+    "a machine type of 2021": (
+        "-d", put("dev_data/pump/train/section_00_source_train_normal_0000.wav"),
+        r"dev_data/pump: a machine type of dcase2021; corpus is dcase2023: set it to .* keep one"),
+    "a name without domain": (
+        "-d", put("dev_data/fan/test/section_00_test_normal_0009.wav"),
+        r"test/section_00_test_normal_0009.wav: the name says no domain, .* rename or remove"),
+    "a test clip without label": (
+        "-d", put("dev_data/fan/test/section_00_source_test_0009.wav"),
+        r"section_00_source_test_0009.wav: the name says neither normal nor anomaly .* rename"),
+    "two clips of one name": ("-d", twice, r"0000.WAV and .*0000.wav: two clips of one name; remo"),
+    "no table of attributes": (
+        "-d", no_table, r"attributes_00.csv: line 2: 'a.wav,vel' is not a .* mend or remove the"),
+    "a list of another year": (
+        "-e", list_of("pump\nsection_00_0000.wav,section_00_source_test_normal_0000.wav\n"),
+        r"eval_data_list_2023.csv: no label of fan, only of pump; is it of another year\? .* name"),
+    "a list of 2021": (
+        "-e", list_of("fan\nsection_00_source_test_0000.wav,section_00_source_test_normal_0.wav\n"),
+        r"eval_data_list_2023.csv: no label of any clip of fan, not of section_00_0000.wav; is it"),
+    "a clip without label": (
+        "-e", put("eval_data/fan/test/section_00_0099.wav"),
+        r"eval_data_list_2023.csv: no label of fan's section_00_0099.wav \(of 1 of 9 clips\); is"),
+    "no list": ("-e", list_of("fan\n"), r"eval_data_list_2023.csv: no label in it; name the list"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("script", ["00_train.py", "01_test.py"])
+def test_bad_input_is_one_line_and_loses_nothing(trained, tmp_path, capsys, script, what):
+    mode, spoil, why = BAD[what]
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    cfg = of_2023(folder)
+    before = everything(folder)
+    spoil(folder)
+    if what == "a machine type of 2021":  # a model of it, too, so that its clips are looked at
+        for suffix in (".npz", ".json"):
+            model = folder / f"model/model_fan{suffix}"
+            before[model.with_stem("model_pump")] = model.read_bytes()
+            shutil.copy(model, model.with_stem("model_pump"))
+    assert call(script, mode, "-c", cfg) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"error: .*{why}", line), line
+    assert everything(folder) == before
+
+
+def test_a_missing_domain_is_told_by_the_scripts(trained, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    for path in (folder / "dev_data/fan/test").glob("*_target_*"):
+        path.unlink()
+    assert call("01_test.py", "-d", "-c", of_2023(folder)) == 0
+    expected = "fan test, section 00: no clip of the target domain, 4 of the source domain"
+    assert expected in capsys.readouterr().out
+
+
+def test_sections_without_labels_are_named(trained, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    fan = folder / "eval_data/fan"
+    shutil.rmtree(fan)
+    for i in range(2):
+        write_clip(fan / f"train/section_03_source_train_normal_000{i}.wav", i)
+        label = ("normal", "anomaly")[i]
+        write_clip(fan / f"test/section_03_source_test_{label}_000{i}.wav", 5 + i)
+        write_clip(fan / f"test/section_04_000{i}.wav", 7 + i)
+    cfg = of_2023(folder, corpus="dcase2022", evaluation_labels=None)
+    before = (folder / "result/eval/metrics.csv").read_bytes()
+    assert call("01_test.py", "-e", "-c", cfg) == 0
+    out = capsys.readouterr().out
+    assert "scores of 4 clips, 2 of them without labels, of fan 04, so there is no AUC" in out
+    assert (folder / "result/eval/metrics.csv").read_bytes() == before
 
 
 def test_a_skipped_clip_of_any_test_folder_is_forgotten_once_it_is_mended(tmp_path):

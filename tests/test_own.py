@@ -47,6 +47,11 @@ def test_a_list_tells_all(tmp_path):
         ("file,machine_type,split,section\na.wav,saw,train,a/b\n", "line 2: 'a/b' is no section"),
         ("file,machine_type,split,domain\na.wav,saw,train,home\n", "line 2: 'home' is no domain"),
         ("file,machine_type,split,label\na.wav,saw,test,bad\n", "line 2: 'bad' is no label"),
+        (
+            "file,machine_type,split,label\na.wav,saw,test,normal\n./a.wav,saw,test,anomaly\n",
+            "line 3: 'a.wav' stands there twice; remove one",
+        ),
+        ("file,machine_type,split\na.wav,saw,train\na.wav,saw,test\n", "line 3: 'a.wav' stands"),
         ("\udc80", "not a list of clips"),
     ],
 )

@@ -311,7 +311,7 @@ def test_evaluation_data_gets_scores_only(story, tmp_path, capsys):
     for name in ("01_test.py", "02_convert.py", "03_tflite_test.py"):
         assert call(name, "-e", "-c", config, *NO_BOARDS) == 0
     out = capsys.readouterr().out
-    assert "no labels, so there is no AUC" in out
+    assert "clips without labels, so there is no AUC" in out
     assert f"model_ToyTest.keras: of the development data, there is none in {folder}" in out
     result = folder / "result/eval"
     assert len(files.read_csv(result / "anomaly_score_ToyTest_id_05.csv")) == 3

@@ -36,9 +36,10 @@ def read(path: Path) -> dict[str, dict[str, str]]:
                 if any(row):
                     name, pairs = _row(path, lines.line_num, row)
                     if not _added(said, name, pairs):
-                        raise UserError(f"{path}: line {lines.line_num}: {shown(name)} stands there "
-                                        "twice, with other attributes; remove one of the two "
-                                        "lines")  # fmt: skip
+                        raise UserError(
+                            f"{path}: line {lines.line_num}: {shown(name)} stands there twice, "
+                            "with other attributes; remove one of the two lines"
+                        )
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a table of attributes ({error}); {_HELP}") from error
     return said
@@ -107,8 +108,8 @@ def _of_sections(folder: Path, sections: Sequence[str]) -> dict[str, dict[str, s
         for path in (folder / f"{stem}.csv", *more):
             for name, pairs in read(path).items() if path.is_file() else ():
                 if not _added(said, name, pairs):
-                    raise UserError(plain(f"{path}: {name} has other attributes there than in "
-                                          f"{of[name]}; remove the row in one of them"))  # fmt: skip
+                    where = f"{path}: {name} has other attributes there than in {of[name]}"
+                    raise UserError(plain(f"{where}; remove the row in one of them"))
                 if pairs:
                     of[name] = path
     return said

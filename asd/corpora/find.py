@@ -65,6 +65,7 @@ def find_clips(paths: Paths, machine_type: str, split: str) -> Found:
     if paths.cfg.corpus == rows.FOLDER:
         return _own(paths, machine_type, split)
     corpus = rows.named(paths.cfg.corpus)
+    _refuse_other_layouts(corpus, paths.data / machine_type)
     places = _folders(paths, machine_type, split)
     clips: list[Clip] = []
     bad: list[BadClip] = []
@@ -165,6 +166,25 @@ def _refuse_other_years(corpus: Corpus, parsed: dict[Path, Name | str]) -> None:
             plain(f"{other[0].parent}: {len(other)} names of DCASE {years}, as {other[0].name}; ")
             + f"corpus is {corpus.name}: set it to their year, and keep one year in a data folder"
         )
+
+
+def _refuse_other_layouts(corpus: Corpus, folder: Path) -> None:
+    """Stop at a machine type that only other years have, and at test folders of another year."""
+    others = [row for row in rows.CORPORA.values() if row.year > 2020]  # 2020 takes any machine
+    own = {*corpus.dev, *corpus.evaluation}
+    of = [row.name for row in others if folder.name in {*row.dev, *row.evaluation}]
+    if corpus in others and folder.name not in own and of:
+        raise UserError(
+            f"{folder}: a machine type of {' and '.join(of)}; corpus is {corpus.name}: set it to "
+            "their year, and keep one year in a data folder"
+        )
+    for row in others:
+        for name in set(row.test_folders) - {*corpus.test_folders, "test"}:
+            if (folder / name).is_dir() and dcase2020.wavs(folder / name):
+                raise UserError(
+                    f"{folder / name}: a folder of {row.name}; corpus is {corpus.name}: set it to "
+                    f"{row.name}, or move the folder away"
+                )
 
 
 def _refuse_other_sections(

@@ -148,9 +148,15 @@ def _listed(path: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
             lines = csv.reader(file)
             header = [name.strip() for name in next(lines, [])]
             _check_header(path, header)
+            found: set[Path] = set()
             for row in lines:
                 if any(field.strip() for field in row):
-                    yield _row(path, lines.line_num, header, row)
+                    machine_type, clip, said = _row(path, lines.line_num, header, row)
+                    if clip in found:
+                        raise UserError(f"{path}: line {lines.line_num}: {shown(clip.name)} stands "
+                                        "there twice; remove one of the two lines")  # fmt: skip
+                    found.add(clip)
+                    yield machine_type, clip, said
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a list of clips ({error}); {_HELP}") from error
 

@@ -31,9 +31,7 @@ def figures(paths: Paths, year: Year | None, scored: Sequence[Scores], score_tit
         pictures = [paths.picture(kind, one.machine_type)
                     for kind in ("roc", "histogram") for one in scored]  # fmt: skip
         _remove([paths.result(), paths.table("metrics"), official, *pictures])
-        n_clips = sum(len(one.clips) for one in scored)
-        print(f"{paths.results}: scores of {n_clips} clips without labels")
-        print("the evaluation data has no labels, so there is no AUC")
+        print(f"{paths.results}: {tables.without_labels(scored)}, so there is no AUC")
         return
     results = [tables.evaluate(one, paths.cfg.max_fpr) for one in scored]
     tables.write_result(paths.result(), results)

@@ -46,6 +46,18 @@ def evaluate(scored: Scores, max_fpr: float) -> Table:
     return Table(scored.machine_type, ids, _row("pooled", scored, max_fpr), _average(ids))
 
 
+def without_labels(scored: Sequence[Scores]) -> str:
+    """How many clips have no labels, and of which machine ids, where others have some."""
+    parts = [(f"{one.machine_type} {name}", part.labels)
+             for one in scored for name, part in one.by_section()]  # fmt: skip
+    n_clips = sum(len(labels) for _, labels in parts)
+    n_without = sum(int((labels == -1).sum()) for _, labels in parts)
+    if n_without == n_clips:
+        return f"scores of {n_clips} clips without labels"
+    names = ", ".join(name for name, labels in parts if -1 in labels)
+    return f"scores of {n_clips} clips, {n_without} of them without labels, of {names}"
+
+
 def _row(name: str, scored: Scores, max_fpr: float) -> Row:
     labels, scores = scored.labels, scored.values
     counts = (len(labels), int((labels == 0).sum()), int((labels == 1).sum()))
