@@ -37,7 +37,7 @@ def convert(cfg, paths, chain, error, source, clips, machine_type):
     prepared = fold.prepare(chain, cfg.convert)
     windows = calibration = None
     if clips:
-        chosen = calibration_clips(cfg.convert, [clip.path.name for clip in clips.clips])
+        chosen = calibration_clips(cfg.convert, [clip.name for clip in clips.clips])
         windows = calibration_windows(cfg, clips, chosen)
         calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
     per_channel = cfg.convert.dense_weights == "per_channel"

@@ -28,6 +28,12 @@ class Clip:
     domain: str | None = None  # "source", "target"
     attributes: str = ""  # of the operation, as the name tells them
     n_samples: int | None = None  # its length, once its header was read
+    alias: str = ""  # where the file's name alone is other clips' too
+
+    @property
+    def name(self) -> str:
+        """What it is called in every file that is written: its file's name, or its alias."""
+        return self.alias or self.path.name
 
     @property
     def place(self) -> tuple[int, str]:
@@ -127,20 +133,30 @@ def judge(paths: Paths, sets: Sequence[ClipSet], skip_bad_clips: bool, told: int
         raise UserError("\n".join(lines))
     for line in lines[told:]:
         print(f"skipped {line}")
-    _record_skipped(
-        paths.table("skipped"), {str(folder) for s in sets for folder in s.folders}, bad
-    )
+    _record_skipped(paths.table("skipped"), sets)
     for clip_set in sets:
         if not clip_set.clips:
             raise UserError(f"{clip_set.name}: no usable clip is left")
 
 
-def _record_skipped(path: Path, folders: set[str], bad: Sequence[BadClip]) -> None:
-    """Replace the rows of some folders in skipped.csv; without any row there is no file."""
+def _record_skipped(path: Path, sets: Sequence[ClipSet]) -> None:
+    """Replace the rows of some sets in skipped.csv; without any row there is no file.
+
+    A folder may hold clips of another split, too: their rows stay while they are there.
+    """
     header = ["file", "reason"]
+    folders = {str(folder) for one in sets for folder in one.folders}
+    good = {str(clip.path) for one in sets for clip in one.clips}
+    bad = {str(clip.path): clip.reason for one in sets for clip in one.bad}
+
+    def stays(file: str) -> bool:
+        if str(Path(file).parent) not in folders:
+            return True
+        return file not in good and file not in bad and Path(file).is_file()
+
     rows = files.read_csv(path)[1:] if path.exists() else []
-    rows = [row for row in rows if row and str(Path(row[0]).parent) not in folders]
-    rows += [[str(clip.path), clip.reason] for clip in bad]
+    rows = [row for row in rows if row and stays(row[0])]
+    rows += [[file, reason] for file, reason in bad.items()]
     if rows:
         files.write_csv(path, [header, *rows])
     else:

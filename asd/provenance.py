@@ -202,7 +202,7 @@ def of_calibration(
     cfg: Config, store: Store, chosen: Sequence[int], n_windows: int
 ) -> dict[str, Any]:
     """What int8 activations were calibrated on: windows, clips and what stands for them."""
-    clips = [[store.clips[i].path.name, store.identities[i]] for i in chosen]
+    clips = [[store.clips[i].name, store.identities[i]] for i in chosen]
     return {
         "windows": n_windows,
         "clips": len(clips),

@@ -120,7 +120,7 @@ class Store:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that stand for the clips, their names and bytes, and what rows are."""
-        names = [clip.path.name for clip in self.clips]
+        names = [clip.name for clip in self.clips]
         return files.fingerprint([names, self.identities, self.rows.title, self.rows.settings])
 
     def __str__(self) -> str:
@@ -188,7 +188,7 @@ class _Index(msgspec.Struct):
 def _path(paths: Paths, clip_set: ClipSet, rows: Rows) -> Path:
     stats = [clip.path.stat() for clip in clip_set.clips]
     clips = [
-        (clip.path.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        (clip.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         for clip, stat in zip(clip_set.clips, stats, strict=True)
     ]
     folders = "\n".join(str(folder.resolve()) for folder in clip_set.folders)

@@ -41,7 +41,7 @@ TEST = [f"section_00_{domain}_test_{label}_000{i}_spd_{i}.wav" for i in range(2)
 
 
 def test_every_year_is_a_row():
-    assert [row.year for row in rows.CORPORA.values()] == list(range(2020, 2027))
+    assert [row.year for row in rows.YEARS.values()] == list(range(2020, 2027))
     with pytest.raises(UserError, match="no 'dcase2019'; known: dcase2020, "):
         rows.named("dcase2019")
 

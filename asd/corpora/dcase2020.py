@@ -51,9 +51,7 @@ def find_machine_types(
     for name in wanted:
         if name in inside and name not in found:
             raise UserError(f"{folder / name}: {_why_not(folder / name, splits)}")
-        if name not in found:
-            known = plain(", ".join(found), MOST_FOUND) or "none"
-            raise UserError(f"{folder}: no machine type {plain(name)}; found: {known}")
+    chosen = choose(folder, wanted, found)
     strays = [name for name in inside if name not in found]
     if not found:
         why = (
@@ -62,18 +60,22 @@ def find_machine_types(
         raise UserError(f"{folder}: no machine type in it; {why}")
     for name in () if wanted else strays:
         print(f"left out {folder / name}: {_why_not(folder / name, splits)}")
-    chosen = list(dict.fromkeys(wanted)) or found
-    check_names(folder, chosen, found)
     return chosen
 
 
-def check_names(folder: Path, chosen: Sequence[str], found: Sequence[str]) -> None:
-    """Refuse machine types whose files would have the same names.
+def choose(folder: Path, wanted: Sequence[str], found: Sequence[str]) -> list[str]:
+    """The wanted machine types of those found in a data folder, or all of them.
 
     Raises
     ------
-    UserError : one of those chosen is another's name with the suffix of a model file.
+    UserError : a wanted one is not there; one of those chosen is another's name with the suffix of
+        a model file, so that files of both would have the same names.
     """
+    for name in wanted:
+        if name not in found:
+            known = plain(", ".join(found), MOST_FOUND) or "none"
+            raise UserError(f"{folder}: no machine type {plain(name)}; found: {known}")
+    chosen = list(dict.fromkeys(wanted)) or list(found)
     for name in chosen:
         # model_fan_quant.tflite is of fan, its weights int8, and of fan_quant, float.
         other = re.sub("_(quant(_fullint(_micro(_intio)?)?)?|fp32)$", "", name)
@@ -82,6 +84,7 @@ def check_names(folder: Path, chosen: Sequence[str], found: Sequence[str]) -> No
                 f"{folder}: files of {name} would have the names of files of {other}; rename "
                 "one of the two folders"
             )
+    return chosen
 
 
 def _is_machine_type(folder: Path, splits: Sequence[str]) -> bool:

@@ -1,14 +1,16 @@
-"""Download, check and unpack the recordings of DCASE Task 2; skip what is whole.
+"""Download, check and unpack the recordings of DCASE Task 2 and MIMII; skip what is whole.
 
   get_dataset.sh [TYPE ...]              as MLPerf Tiny trains: dev_data/TYPE; without TYPE, ToyCar
   get_dataset.sh --dcase2020 [TYPE ...]  dev_data/TYPE and eval_data/TYPE; without TYPE, all six
   get_dataset.sh --dcase2023 [TYPE ...]  dcase2023/dev_data/TYPE; without TYPE, all; so 2021 to 2026
   get_dataset.sh --dcase2023 --eval [TYPE ...]  dcase2023/eval_data/TYPE
+  get_dataset.sh --mimii 6 [TYPE ...]    MIMII at 6 dB, mimii/6_dB/dev_data/TYPE; so -6 and 0
   get_dataset.sh --reference             models and evaluation lists of MLPerf Tiny: reference/
   get_dataset.sh --demo                  makes demo sound, downloads nothing: demo_data/
 
 A folder appears, or is replaced, when all of it is there; files of your own in it are kept.
-The recordings are licensed CC BY-NC-SA 4.0, the files of MLPerf Tiny Apache-2.0.
+The recordings of DCASE are licensed CC BY-NC-SA 4.0, those of MIMII CC BY-SA 4.0, the files of
+MLPerf Tiny Apache-2.0.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from asd.corpora import records
 from asd.corpora.archives import fetch_folder
 from asd.corpora.fetch import Archive, download, is_whole
 from asd.corpora.folders import held_md5s
-from asd.corpora.rows import CORPORA, Corpus
+from asd.corpora.rows import MIMII, YEARS, Corpus
 from common import UserError
 
 
@@ -79,8 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         _fetch_reference(_at(args.mirror, REFERENCE), Path("reference"))
         print("reference: whole; recipes/published.yaml says how to test the published model")
         return None
+    if args.mimii is not None:
+        place = Path("mimii", f"{args.mimii}_dB", "dev_data")
+        _fetch_corpus(MIMII[args.mimii], "dev", place, args.types, args.mirror)
+        return None
     if args.corpus:
-        _fetch_year(CORPORA[args.corpus], "eval" if args.eval else "dev", args.types, args.mirror)
+        year, mode = YEARS[args.corpus], "eval" if args.eval else "dev"
+        _fetch_corpus(year, mode, Path(year.name, f"{mode}_data"), args.types, args.mirror)
+        if args.eval:
+            print(f"the labels of its test clips are in {year.labels}: evaluation_labels in the "
+                  "YAML")  # fmt: skip
         return None
     wanted = folders(args.types or (list(DEV) if args.dcase2020 else ["ToyCar"]), args.dcase2020)
     for folder in wanted:
@@ -92,16 +102,15 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     return None
 
 
-def _fetch_year(corpus: Corpus, mode: str, types: Sequence[str], mirror: str | None) -> None:
+def _fetch_corpus(
+    corpus: Corpus, mode: str, place: Path, types: Sequence[str], mirror: str | None
+) -> None:
     """Bring the development or the evaluation data of some machine types, or of all."""
-    place = Path(corpus.name, f"{mode}_data")
     wanted = [place / name for name in types or corpus.sections(mode)]
     for folder in wanted:
         held_md5s(folder)  # as above
     for folder in wanted:
         fetch_folder(folder, records.archives(corpus, mode, folder.name, place, mirror))
-    if mode == "eval":
-        print(f"the labels of its test clips are in {corpus.labels}: evaluation_labels in the YAML")
 
 
 def _fetch_reference(archives: Sequence[Archive], folder: Path) -> None:
@@ -119,6 +128,14 @@ def _at(mirror: str | None, archives: Sequence[Archive]) -> Sequence[Archive]:
     return [replace(archive, url=f"{mirror.rstrip('/')}/{archive.name}") for archive in archives]
 
 
+def _snr(text: str) -> int:
+    """A signal-to-noise ratio, dB: `6` or, as the archives have it, `6_dB`."""
+    for snr in MIMII:
+        if text.removesuffix("_dB") == str(snr):
+            return snr
+    raise argparse.ArgumentTypeError(f"MIMII has {', '.join(map(str, MIMII))} dB, not {text!r}")
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="get_dataset.sh",
@@ -128,9 +145,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("types", nargs="*", metavar="TYPE", help=f"{', '.join(DEV)}; or a year's")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dcase2020", action="store_true", help="the folders of DCASE 2020 Task 2")
-    for name in list(CORPORA)[1:]:
+    for name in list(YEARS)[1:]:
         what.add_argument(f"--{name}", action="store_const", dest="corpus", const=name,
-                          help=f"the folders of DCASE {CORPORA[name].year} Task 2")  # fmt: skip
+                          help=f"the folders of DCASE {YEARS[name].year} Task 2")  # fmt: skip
+    what.add_argument("--mimii", metavar="SNR", type=_snr, help="MIMII at -6, 0 or 6 dB")
     what.add_argument("--reference", action="store_true", help="what MLPerf Tiny published")
     what.add_argument("--demo", action="store_true", help="demo sound, made on this machine")
     parser.add_argument("--eval", action="store_true", help="with --dcase2021 to --dcase2026: the "
@@ -140,7 +158,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.eval and not args.corpus:
         parser.error("--eval goes with one of --dcase2021 to --dcase2026")
     mode = "eval" if args.eval else "dev"
-    known = CORPORA[args.corpus].sections(mode) if args.corpus else DEV
+    known = YEARS[args.corpus].sections(mode) if args.corpus else DEV
+    known = MIMII[args.mimii].dev if args.mimii is not None else known
     for name in args.types:
         if name not in known:
             raise UserError(f"{name}: no such machine type; known: {', '.join(known)}")

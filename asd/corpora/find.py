@@ -7,14 +7,18 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from asd.clips import BadClip, Clip
-from asd.corpora import attributes, dcase2020, labels, names, own, rows
+from asd.corpora import attributes, dcase2020, labels, mimii, names, own, rows
 from asd.corpora.names import Name
-from asd.corpora.rows import Corpus
+from asd.corpora.rows import Year
 from asd.messages import plain
 from asd.paths import Paths
 from common import UserError
+
+# Layouts of their own, with the functions of this module.
+_LAYOUTS: dict[str, ModuleType] = {rows.FOLDER: own, "mimii": mimii}
 
 Found = tuple[list[Path], list[Clip], list[BadClip]]  # in which folders, and what is in them
 
@@ -26,17 +30,17 @@ def find_machine_types(paths: Paths, wanted: Sequence[str] = ()) -> list[str]:
     ------
     UserError : see `dcase2020.find_machine_types`; or there is no such corpus.
     """
-    if paths.cfg.corpus == rows.FOLDER:
-        return own.find_machine_types(paths.data, wanted)
-    corpus = rows.named(paths.cfg.corpus)
+    if layout := _LAYOUTS.get(paths.cfg.corpus):
+        return layout.find_machine_types(paths.data, wanted)
+    corpus = rows.year(paths.cfg.corpus)
     splits = tuple(dict.fromkeys((*dcase2020.SPLITS, *corpus.test_folders)))
     return dcase2020.find_machine_types(paths.data, wanted, splits)
 
 
 def has_clips(paths: Paths, machine_type: str, split: str) -> bool:
     """Whether there is anything of a split of a machine type."""
-    if paths.cfg.corpus == rows.FOLDER:
-        return own.has_clips(paths.data, machine_type, split)
+    if layout := _LAYOUTS.get(paths.cfg.corpus):
+        return layout.has_clips(paths.data, machine_type, split)
     return any(dcase2020.wavs(folder) for folder in _folders(paths, machine_type, split))
 
 
@@ -45,7 +49,7 @@ def _folders(paths: Paths, machine_type: str, split: str) -> list[Path]:
 
     A folder called as the split counts, too: 2021's test sets are joined by some.
     """
-    names_of = (*rows.named(paths.cfg.corpus).folders(split), split)
+    names_of = (*rows.year(paths.cfg.corpus).folders(split), split)
     places = dict.fromkeys(paths.clips(machine_type, name) for name in names_of)
     return [place for place in places if place.is_dir()]
 
@@ -62,9 +66,9 @@ def find_clips(paths: Paths, machine_type: str, split: str) -> Found:
     UserError : a folder is missing or holds no .wav file; names are of another year; two clips
         have one name; the list of labels is none, or not of these clips.
     """
-    if paths.cfg.corpus == rows.FOLDER:
-        return _own(paths, machine_type, split)
-    corpus = rows.named(paths.cfg.corpus)
+    if layout := _LAYOUTS.get(paths.cfg.corpus):
+        return _of_layout(layout, paths, machine_type, split)
+    corpus = rows.year(paths.cfg.corpus)
     _refuse_other_layouts(corpus, paths.data / machine_type)
     places = _folders(paths, machine_type, split)
     clips: list[Clip] = []
@@ -89,20 +93,21 @@ def find_clips(paths: Paths, machine_type: str, split: str) -> Found:
     return places, clips, bad
 
 
-def _own(paths: Paths, machine_type: str, split: str) -> Found:
+def _of_layout(layout: ModuleType, paths: Paths, machine_type: str, split: str) -> Found:
     if paths.cfg.evaluation_labels:
+        listed = f" stand in {own.LIST} or" if layout is own else ""
         raise UserError(
             f"evaluation_labels: {plain(paths.cfg.evaluation_labels)} is for the years of DCASE; "
-            f"with corpus: {rows.FOLDER} labels stand in {own.LIST} or are folders' names"
+            f"with corpus: {paths.cfg.corpus} labels{listed} are folders' names"
         )
-    clips, bad = own.find_clips(paths.data, paths.mode, machine_type, split)
+    clips, bad = layout.find_clips(paths.data, paths.mode, machine_type, split)
     _refuse_equal_names(clips)
     places = {one.path.parent for one in (*clips, *bad)}
     return sorted(places), _in_order(clips, split), bad
 
 
 def _in_folder(
-    corpus: Corpus, folder: Path, mode: str, machine_type: str, split: str
+    corpus: Year, folder: Path, mode: str, machine_type: str, split: str
 ) -> tuple[list[Clip], list[BadClip]]:
     files = dcase2020.wavs(folder)
     if not files:
@@ -156,7 +161,7 @@ def _fault(name: Name | str, folder: str, mode: str, split: str) -> str | None:
     return None
 
 
-def _refuse_other_years(corpus: Corpus, parsed: dict[Path, Name | str]) -> None:
+def _refuse_other_years(corpus: Year, parsed: dict[Path, Name | str]) -> None:
     """Stop at names of 2020 in a later year, and the other way round."""
     here = corpus.year == 2020
     other = [p for p, name in parsed.items() if isinstance(name, Name) and name.of_2020 != here]
@@ -168,9 +173,9 @@ def _refuse_other_years(corpus: Corpus, parsed: dict[Path, Name | str]) -> None:
         )
 
 
-def _refuse_other_layouts(corpus: Corpus, folder: Path) -> None:
+def _refuse_other_layouts(corpus: Year, folder: Path) -> None:
     """Stop at a machine type that only other years have, and at test folders of another year."""
-    others = [row for row in rows.CORPORA.values() if row.year > 2020]  # 2020 takes any machine
+    others = [row for row in rows.YEARS.values() if row.year > 2020]  # 2020 takes any machine
     own = {*corpus.dev, *corpus.evaluation}
     of = [row.name for row in others if folder.name in {*row.dev, *row.evaluation}]
     if corpus in others and folder.name not in own and of:
@@ -188,7 +193,7 @@ def _refuse_other_layouts(corpus: Corpus, folder: Path) -> None:
 
 
 def _refuse_other_sections(
-    corpus: Corpus, mode: str, machine_type: str, parsed: dict[Path, Name | str]
+    corpus: Year, mode: str, machine_type: str, parsed: dict[Path, Name | str]
 ) -> None:
     """Stop at sections that the year does not have for a machine type of its own."""
     known = corpus.sections(mode).get(machine_type)
@@ -203,14 +208,14 @@ def _refuse_other_sections(
 
 def _in_order(clips: list[Clip], split: str) -> list[Clip]:
     if split == "train":
-        return sorted(clips, key=lambda clip: clip.path.name)
-    return sorted(clips, key=lambda clip: (clip.place, clip.label or 0, clip.path.name))
+        return sorted(clips, key=lambda clip: clip.name)
+    return sorted(clips, key=lambda clip: (clip.place, clip.label or 0, clip.name))
 
 
 def _refuse_equal_names(clips: list[Clip]) -> None:
     places: dict[str, Path] = {}
     for clip in clips:
-        other = places.setdefault(clip.path.name.casefold(), clip.path)
+        other = places.setdefault(clip.name.casefold(), clip.path)
         if other != clip.path:
             raise UserError(plain(f"{other} and {clip.path}: two clips of one name; remove one"))
 
@@ -220,7 +225,7 @@ def _truths(path: Path, _modified_ns: int) -> labels.Truths:
     return labels.read(path)
 
 
-def _labelled(paths: Paths, corpus: Corpus, machine_type: str, clips: list[Clip]) -> list[Clip]:
+def _labelled(paths: Paths, corpus: Year, machine_type: str, clips: list[Clip]) -> list[Clip]:
     """The clips with what the published list says of them."""
     source = Path(paths.cfg.evaluation_labels or "")
     modified = source.stat().st_mtime_ns if source.exists() else 0
@@ -231,11 +236,11 @@ def _labelled(paths: Paths, corpus: Corpus, machine_type: str, clips: list[Clip]
             "clips; name the official evaluator's folder with evaluation_labels (python -m "
             f"asd.corpora.labels {source} FOLDER names the rows)"
         )
-    keys = [(machine_type, clip.path.name) for clip in clips if clip.label is None]
+    keys = [(machine_type, clip.name) for clip in clips if clip.label is None]
     said = dict(zip(keys, labels.of_clips(truths, source, keys, corpus.name), strict=True))
     found = []
     for clip in clips:
-        if truth := said.get((machine_type, clip.path.name)):
+        if truth := said.get((machine_type, clip.name)):
             domain = clip.domain or truth.domain
             clip = dataclasses.replace(
                 clip,

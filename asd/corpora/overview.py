@@ -129,12 +129,11 @@ def remarks(row: Row) -> Iterator[str]:
 
 
 def lacking(corpus: rows.Corpus, mode: str, found: Sequence[Row]) -> Iterator[str]:
-    """What the year has and the disk has not."""
+    """What the corpus has and the disk has not; and what it was made of."""
     there = {row.title for row in found}
     known = corpus.sections(mode)
-    evaluation = " --eval" if mode == "eval" and corpus.year > 2020 else ""
     if absent := [name for name in known if all(name != of for of, *_ in there)]:
-        yield f"not there: {', '.join(absent)}; ./get_dataset.sh --{corpus.name}{evaluation} TYPE"
+        yield f"not there: {', '.join(absent)}; ./get_dataset.sh {corpus.option(mode)} TYPE"
     for machine, split in itertools.product(known, ("train", "test")):
         sections = {section for of, s, section, _ in there if (of, s) == (machine, split)}
         if machine not in absent and (
@@ -142,7 +141,7 @@ def lacking(corpus: rows.Corpus, mode: str, found: Sequence[Row]) -> Iterator[st
         ):
             yield f"{machine} {split}: no clip of section {', '.join(some)}"
     unknown = sum(row.count(None) for row in found)
-    if unknown:
+    if unknown and isinstance(corpus, rows.Year):
         yield f"{unknown} clips without labels: {corpus.labels} has them; name it with " \
               "evaluation_labels"  # fmt: skip
     for row in found:
@@ -153,6 +152,8 @@ def lacking(corpus: rows.Corpus, mode: str, found: Sequence[Row]) -> Iterator[st
         # Half a second: clips end some samples early or late.
         if any(not low - 0.5 <= one.seconds <= high + 0.5 for one in row.heard):
             yield f"{' '.join(row.title).rstrip()}: clips of another length than {low} to {high} s"
+    if corpus.sources:
+        yield f"the recordings of {corpus.name} are parts of {' and '.join(corpus.sources)}"
 
 
 def _tell_bad(bad: Sequence[BadClip]) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from asd.clips import BadClip, Clip
-from asd.corpora.dcase2020 import MOST_FOUND, check_names
+from asd.corpora.dcase2020 import choose
 from asd.messages import plain, shown
 from common import UserError
 
@@ -44,7 +44,7 @@ def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
     Raises
     ------
     UserError : no such folder, no clip in it, or its list is none; a wanted one is not there; or
-        see `dcase2020.check_names`.
+        see `dcase2020.choose`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of recordings")
@@ -53,13 +53,7 @@ def find_machine_types(folder: Path, wanted: Sequence[str] = ()) -> list[str]:
         raise UserError(
             f"{folder}: no machine type in it: no {LIST}, and no folder with .wav files"
         )
-    for name in wanted:
-        if name not in found:
-            known = plain(", ".join(found), MOST_FOUND)
-            raise UserError(f"{folder}: no machine type {plain(name)}; found: {known}")
-    chosen = list(dict.fromkeys(wanted)) or found
-    check_names(folder, chosen, found)
-    return chosen
+    return choose(folder, wanted, found)
 
 
 def has_clips(folder: Path, machine_type: str, split: str) -> bool:

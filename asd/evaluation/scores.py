@@ -26,7 +26,7 @@ def write(paths: Paths, scores: Scores, variant: str | None = None) -> None:
         paths.scores_source(scores.machine_type).unlink(missing_ok=True)
     for section, part in scores.by_section():
         path = paths.scores(scores.machine_type, section, variant)
-        names = [clip.path.name for clip in part.clips]
+        names = [clip.name for clip in part.clips]
         files.write_csv(path, zip(names, part.values, strict=True))
 
 
@@ -68,7 +68,7 @@ def read(paths: Paths, model: Path, machine_type: str, store: Store) -> Scores:
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"{path}: missing or damaged; {again}") from error
     try:
-        values = [scores[clip.section, clip.path.name] for clip in store.clips]
+        values = [scores[clip.section, clip.name] for clip in store.clips]
     except KeyError as error:
         raise UserError(f"{paths.results}: no score of {error.args[0][1]}; {again}") from error
     return Scores(store.clips, np.array(values))

@@ -63,7 +63,7 @@ def parts(
             domain = clip.domain if "{domain}" in year.submitted else None
             section = int(clip.section) if clip.section.isdecimal() else -1
             part = found.setdefault((clip.machine_type, section, domain), [])
-            part.append((clip.path.name, float(scores.values[i]), int(decided[i])))
+            part.append((clip.name, float(scores.values[i]), int(decided[i])))
     return found
 
 
