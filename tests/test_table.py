@@ -14,6 +14,7 @@ from conftest import ROOT
 from asd import cli, files
 from asd.evaluation import official, published, results, table, table_formats, years
 from asd.yaml_files import read_yaml
+from common import UserError
 
 
 def write_scores(folder, machine, sections=(0,), seed=0, shift=1.0, domains=True, label=True):
@@ -134,6 +135,46 @@ def test_evaluation_data_needs_the_ground_truth(tmp_path, capsys):
     assert command("-e", "--year", 2026, tmp_path / "a/eval", "--truth", tmp_path) == 0
     text = capsys.readouterr().out
     assert "| a | " in text and "baseline 2026, MSE" in text and "59.80" in text
+
+
+def auc_of(tmp_path, machine, section, year, rows):
+    folder = tmp_path / f"{year}"
+    files.write_csv(folder / f"anomaly_score_{machine}_id_{section:02}.csv", rows)
+    return results.read(folder, years.of(year), "dev").machines[machine]
+
+
+def test_names_of_any_year_tell_label_and_domain(tmp_path):
+    """Words of attributes are none of the name's; words may stand in capitals."""
+    for k in (0, 2, 4, 6):
+        rows = [(f"NORMAL_id_0{k}_00000000.WAV", 0.1), (f"Anomaly_id_0{k}_00000000.wav", 0.9),
+                (f"normal_id_0{k}_00000001", 0.2), (f"anomaly_id_{k}_1.wav", 0.8)]  # fmt: skip
+        figures = auc_of(tmp_path, "fan", k, 2020, rows)
+    assert figures["dev_s_auc"].value == 1
+    rows = []
+    for domain, other in (("source", "target"), ("target", "source")):
+        for test in ("", "test_"):
+            name = f"section_00_{domain}_{test}{{}}_0001_noise_{{}}_{other}_1.wav"
+            rows += [(name.format("normal", "anomaly"), 0), (name.format("anomaly", "normal"), 1)]
+    figures = auc_of(tmp_path, "fan", 0, 2024, rows)
+    assert {figures[f"0_{name}"].value for name in ("smix_auc", "tmix_auc", "mix_pauc")} == {1}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("section_00_0001_noise_normal_source_1.wav", "tells no label and no domain"),
+        ("section_00_source_0001_noise_normal_1.wav", "tells no label; name the official"),
+        ("section_00_test_normal_0001_to_target_1.wav", "tells no domain; name the official"),
+        ("section_01_source_test_normal_0001.wav", "is of section 01; score it anew"),
+        ("source_normal.wav", "the name says neither section nor id; name the official"),
+    ],
+)
+def test_names_that_tell_too_little_are_named(tmp_path, name, why):
+    rows = [(name, 0.5), ("section_00_source_test_normal_0009.wav", 0.1),
+            ("section_00_target_test_anomaly_0009.wav", 0.2)]  # fmt: skip
+    with pytest.raises(UserError, match=rf"anomaly_score_fan_id_00.csv: {name}:? {why}") as caught:
+        auc_of(tmp_path, "fan", 0, 2024, rows)
+    assert "\n" not in str(caught.value)
 
 
 def test_names_of_runs(tmp_path):

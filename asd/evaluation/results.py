@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asd.config import EVAL
+from asd.corpora import names
 from asd.corpora.labels import Truth, Truths
 from asd.evaluation import official, submission
 from asd.evaluation.official import Figure
@@ -22,8 +23,6 @@ _FILE = re.compile(
     r"anomaly_score_(?:DCASE\d{4}T2)?(?P<machine>.+?)_(?:id|section)_(?P<section>\d+)"
     r"(?:_(?:source|target))?(?:_test)?(?:_seed\d+.*)?\.csv"
 )
-_LABEL = re.compile(r"(?:^|_)(normal|anomaly)_")
-_DOMAIN = re.compile(r"(?:^|_)(source|target)_")
 _SEED = re.compile(r"(?P<experiment>.*?)[-_.]?seed[-_]?(?P<seed>\d+)", re.IGNORECASE)
 
 
@@ -97,13 +96,30 @@ def _append(
     scored: _Scored, path: Path, year: Year, section: int, told: Mapping[str, Truth]
 ) -> None:
     for name, score in submission.read(path).items():
-        label, domain = _LABEL.search(name), _DOMAIN.search(name)
-        truth = told.get(name)
-        if not (truth or label) or (year.has_domains and not (domain or (truth and truth.domain))):
-            lacking = "domain" if truth or label else "label"
-            raise UserError(f"{path}: {plain(name)} tells no {lacking}; name the list of the year "
-                            "or the official evaluator's folder with --truth")  # fmt: skip
-        scored.labels.append(truth.label if truth else int(label[1] == "anomaly"))
-        scored.domains.append((truth and truth.domain) or (domain[1] if domain else ""))
+        label, domain = _said(path, name, year, section, told.get(name))
+        scored.labels.append(label)
+        scored.domains.append(domain)
         scored.sections.append(section)
         scored.scores.append(score)
+
+
+def _said(
+    path: Path, name: str, year: Year, section: int, truth: Truth | None
+) -> tuple[int, str]:
+    """Label and domain of a clip: what is published of it, else what its name says."""
+    try:
+        said = names.parse(name)
+    except ValueError as error:
+        raise UserError(f"{path}: {plain(name)}: the name {error}; score it anew") from error
+    if int(said.section) != section:
+        raise UserError(f"{path}: {plain(name)} is of section {said.section}; score it anew, "
+                        "each section in a file of its own")  # fmt: skip
+    label = truth.label if truth else said.label
+    domain = (truth and truth.domain) or said.domain
+    lacking = [label is None and "label", year.has_domains and not domain and "domain"]
+    if any(lacking):
+        raise UserError(
+            f"{path}: {plain(name)}: tells no {' and no '.join(filter(None, lacking))}; name the "
+            "list of the year or the official evaluator's folder with --truth"
+        )
+    return label, domain or ""
