@@ -49,13 +49,37 @@ def test_every_year_is_a_row():
 def test_golden_machines_sections_and_sizes_of_evaluation_data(golden):
     arrays = np.load(golden / GOLDEN_B11)
     machines = bytes(arrays["eval_counts_machine"]).decode().split()
-    found = {}
-    for machine, (year, section, *_) in zip(machines, arrays["eval_counts"].tolist(), strict=True):
+    found, domains, labelled = {}, {}, {}
+    for machine, row in zip(machines, arrays["eval_counts"].tolist(), strict=True):
+        year, section, domain, label, count = row
         found.setdefault(year, {}).setdefault(machine, set()).add(section)
+        domains.setdefault(year, set()).add(domain)
+        labelled.setdefault((year, machine, section), set()).add(label)
+        assert count > 0
     assert found
+    assert all(both == {0, 1} for both in labelled.values())
+    for year, some in domains.items():
+        assert some == ({0, 1} if rows.named(f"dcase{year}").has_domains else {0})
     for year, sections in found.items():
         ours = rows.named(f"dcase{year}").evaluation
         assert {name: set(map(int, some)) for name, some in ours.items()} == sections
+
+
+def test_golden_classes_of_a_year_without_attributes(golden):
+    """The label files that the original ships of 2020 have a class a machine id, of both data."""
+    arrays = np.load(golden / GOLDEN_NAMES)
+    counts = arrays["label_counts_shipped/num_class_train_test"].tolist()
+    by_year = dict(zip(arrays["label_counts_shipped/year"].tolist(), counts, strict=True))
+    if 2020 not in by_year:
+        pytest.skip("this set of golden data has no classes of 2020")
+    row = rows.named("dcase2020")
+    clips = [
+        (machine, split, names.parse(f"normal_id_{section}_00000000.wav"))
+        for mode in ("dev", "eval") for machine, sections in row.sections(mode).items()
+        for section in sections for split in ("train", "test")
+    ]  # fmt: skip
+    found = names.class_labels(clips, "section")
+    assert [len(found.names), found.in_train, found.in_test] == by_year[2020]
 
 
 # ---------------------------------------------------------------------------------------------

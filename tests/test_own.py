@@ -2,7 +2,7 @@
 
 import pytest
 from conftest import call, write_clip, write_config
-from test_corpora import paths_of, touch
+from test_corpora import FROZEN, paths_of, touch
 
 from asd import files
 from asd.corpora import find, own
@@ -112,6 +112,19 @@ def test_two_clips_of_one_name_are_refused(tmp_path):
         touch(tmp_path / "fan/test" / label, "0001.wav")
     with pytest.raises(UserError, match=r"anomaly/0001.wav and .*normal/0001.wav: two clips of"):
         find.find_clips(paths_of(tmp_path, "folder"), "fan", "test")
+
+
+def test_skipped_training_clips_stay_listed_where_test_clips_share_their_folder(tmp_path):
+    for i in range(4):
+        write_clip(tmp_path / f"dev_data/{i}.wav", i)
+    write_list(tmp_path / "dev_data", "0.wav,saw,train,,,,", "1.wav,saw,train,,,,",
+               "2.wav,saw,test,,,normal,", "3.wav,saw,test,,,anomaly,")  # fmt: skip
+    (tmp_path / "dev_data/1.wav").write_bytes(b"")
+    cfg = write_config(tmp_path, corpus="folder", detector=FROZEN)
+    for script in ("00_train.py", "01_test.py"):
+        assert call(script, "-d", "--skip-bad-clips", "-c", cfg) == 0
+        skipped = files.read_csv(tmp_path / "result/skipped.csv")
+        assert [row[0] for row in skipped[1:]] == [str(tmp_path / "dev_data/1.wav")]
 
 
 def test_machine_types_are_checked(tmp_path):
