@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Download recordings: ./get_dataset.sh [TYPE ...], --dcase2020 to --dcase2026, --mimii, --reference; or make --demo sound.
+# Download recordings, or make --demo sound: ./get_dataset.sh -h says which.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/asd/environment.sh"
 PYTHONPATH="$here" exec "$python" -m asd.corpora.download "$@"

@@ -718,6 +718,46 @@ def test_two_archives_with_a_file_of_one_name_are_refused(server):
     assert not Path(".staging-ToyCar").exists()
 
 
+def test_a_table_that_two_archives_have_is_there_once_or_under_two_names(server):
+    table = "fan/attributes_00.csv"
+    one, same, other = (
+        serve(server, f"{name}.zip", {f"fan/{name}.wav": name, table: text})
+        for name, text in (("one", "x"), ("same", "x"), ("other", "y"))
+    )
+    folder = Path("in/fan")
+    fetch_folder(folder, [one])
+    (folder / "attributes_00.csv").unlink()
+    fetch_folder(folder, [one, same])
+    assert (folder / "attributes_00.csv").read_text() == "x", "it is there again"
+    (folder / "attributes_00.csv").write_text("mine")
+    fetch_folder(folder, [one, same, other])
+    assert (folder / "attributes_00.csv").read_text() == "mine"
+    assert (folder / "attributes_00_other.csv").read_text() == "y"
+    fetch_folder(Path("again/fan"), [other, one], [folder])
+    assert Path("again/fan/attributes_00_other.csv").read_text() == "y"
+    assert Path("again/fan/attributes_00.csv").read_text() == "x"
+    fetch_folder(Path("both/fan"), [one, same, other])
+    assert tree("both/fan") == [".complete", "attributes_00.csv", "attributes_00_other.csv",
+                                "one.wav", "other.wav", "same.wav"]  # fmt: skip
+    fetch_folder(Path("linked/fan"), [one, same, other], [Path("both/fan")])
+    assert tree("linked/fan") == tree("both/fan")
+
+
+def test_what_two_archives_have_below_a_folder_is_refused_unless_it_is_the_same(server):
+    for name, fine in (("train/a.csv", False), ("notes.txt", True), ("a.WAV", False)):
+        rows = [serve(server, f"{n}.zip", {f"fan/{name}": n}) for n in ("one", "two")]
+        if fine:
+            fetch_folder(Path(name) / "fan", rows)
+            assert tree(Path(name) / "fan") == [".complete", "notes.txt", "notes_two.txt"]
+            continue
+        with pytest.raises(UserError, match=rf"two.zip: would overwrite 'fan/{name}' of .*one.zip"):
+            fetch_folder(Path(name) / "fan", rows)
+    taken = {"fan/a.csv": "1", "fan/a_two.csv": "1"}
+    rows = [serve(server, "one.zip", taken), serve(server, "two.zip", {"fan/a.csv": "2"})]
+    with pytest.raises(UserError, match=r"two.zip: would overwrite 'fan/a.csv' of .*one.zip"):
+        fetch_folder(Path("taken/fan"), rows)
+
+
 def zip_of(*members, method=zipfile.ZIP_STORED, **ends):
     """A zip whose directory says of each member what it likes.
 

@@ -146,7 +146,8 @@ def _build(folder: Path, plan: _Plan) -> None:
     held = dict(plan.held) | {
         md5: folders.contents(source)[md5] for md5, source in plan.linked.items()
     }
-    brought = {name: crc for names in held.values() for name, crc in names.items()}
+    there = {*plan.kept, *(name for md5 in plan.linked for name in held[md5])}
+    brought = {name: crc for names in held.values() for name, crc in names.items() if name in there}
     for path, names in zip(paths, zips.listed(paths, folder.name, brought), strict=True):
         _check_free(plan, folder, path, sorted(names.keys() - brought.keys()))
     staging = folders.staging(folder)
