@@ -103,7 +103,9 @@ def _split(top: Path, place: Path) -> dict[str, list[Path]]:
                         for label in _LABELS)  # fmt: skip
 
     def drawn(path: Path) -> str:
-        return hashlib.sha256(f"{top.name}/{place.name}/{path.name}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{top.name}/{place.name}/{path.name}".encode(errors="surrogateescape")
+        ).hexdigest()
 
     normal = sorted(normal, key=drawn)
     return {"train": normal[len(abnormal) :], "test": [*normal[: len(abnormal)], *abnormal]}
