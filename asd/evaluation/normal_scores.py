@@ -39,7 +39,7 @@ def write(paths: Paths, machine_type: str, scores: Scores | None) -> str | None:
         path.unlink(missing_ok=True)
         return None
     rows = [
-        (clip.path.name, clip.section, clip.domain or "", value)
+        (clip.name, clip.section, clip.domain or "", value)
         for clip, value in zip(scores.clips, scores.values, strict=True)
     ]
     files.write_csv(path, [HEADER, *rows])

@@ -121,7 +121,7 @@ def decision_files(
     if year is None:
         of_section = {}
         for section, _, which in (part for part in _parts(scored) if not part[1]):
-            names = [scored.clips[i].path.name for i in which]
+            names = [scored.clips[i].name for i in which]
             path = paths.decisions(scored.machine_type, section)
             of_section[path] = list(zip(names, decided[which].tolist(), strict=True))
         return of_section
