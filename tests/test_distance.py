@@ -9,7 +9,7 @@ import pytest
 from conftest import installed
 from networks import int_dense, tflite
 
-from asd.detectors.residuals import Covariances, Mahalanobis
+from asd.detectors.residuals import Kept, Mahalanobis
 from asd.embedded import boards, codegen, distance, host
 from asd.tflite import litert
 from common import UserError
@@ -25,8 +25,8 @@ def covariance(seed):
     return mixed @ mixed.T / (3 * MELS)
 
 
-BOTH = Mahalanobis(Covariances(covariance(0), covariance(1)))
-ALONE = Mahalanobis(Covariances(covariance(0), None))
+BOTH = Mahalanobis(Kept(covariance(0), covariance(1)))
+ALONE = Mahalanobis(Kept(covariance(0), None))
 
 
 class Generated:
@@ -137,14 +137,14 @@ def test_an_old_distance_is_removed(tmp_path):
 
 def test_the_published_distance_has_no_c():
     assert distance.in_c(BOTH) is BOTH
-    assert distance.in_c(Mahalanobis(Covariances(covariance(0), None), published=True)) is None
+    assert distance.in_c(Mahalanobis(Kept(covariance(0), None), published=True)) is None
     assert distance.in_c(lambda inputs, outputs: 0.0) is None
 
 
 def test_a_nearly_singular_covariance_is_one_line():
     indefinite = np.eye(MELS)
     indefinite[0, 0] = -1e-12
-    broken = Mahalanobis(Covariances(covariance(0), None))
+    broken = Mahalanobis(Kept(covariance(0), None))
     broken.source = indefinite
     with pytest.raises(UserError, match="no inverse for C"):
         distance.generate(broken, FRAMES)

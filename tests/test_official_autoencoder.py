@@ -14,7 +14,7 @@ import common
 import keras_model
 from asd import config, dense_training
 from asd.detectors import residuals
-from asd.detectors.residuals import Covariances, Mahalanobis
+from asd.detectors.residuals import Kept, Mahalanobis
 from asd.tflite import chain as float_chain
 from asd.tflite import keras_chain
 
@@ -227,7 +227,7 @@ def test_covariances_golden(b7, b8):
 
 def test_distances_golden(b7, b8):
     predict = chain_after(b7)
-    covariances = Covariances(b8["cov_source"], b8["cov_target"])
+    covariances = Kept(b8["cov_source"], b8["cov_target"])
     published, right = Mahalanobis(covariances, published=True), Mahalanobis(covariances)
     assert error(published.source, b8["inv_source"]) < 1e-5
     assert error(published.target, b8["inv_target"]) < 1e-5
@@ -248,7 +248,7 @@ def test_distances_golden(b7, b8):
 def test_a_whole_run_golden(b9, tmp_path):
     """From 16-bit samples to scores of training and test clips, with the original's weights."""
     predict = float_chain.predictor(keras_chain.of_model(model_of(stored_weights(b9, "w/"), 640)))
-    covariances = Covariances(b9["cov_source"].astype(float), b9["cov_target"].astype(float))
+    covariances = Kept(b9["cov_source"].astype(float), b9["cov_target"].astype(float))
     published, right = Mahalanobis(covariances, published=True), Mahalanobis(covariances)
     for name, part in (("test", "scores64"), ("train", "train_scores64")):
         found = []

@@ -12,7 +12,7 @@ from conftest import call, frames_of, write_config
 import common
 from asd import config, files
 from asd.detectors import kinds, residuals
-from asd.detectors.residuals import Covariances, Mahalanobis
+from asd.detectors.residuals import Kept, Mahalanobis
 from common import UserError
 
 FEATURE = {"n_mels": 16}
@@ -126,6 +126,41 @@ def test_the_published_form_is_its_definition(data):
     assert detector.score(store).values[0] == pytest.approx(expected, rel=1e-6)
 
 
+def test_thresholds_of_the_published_form_are_of_batches(data):
+    """Of the last epoch's, in training, and of those that validate; distances likewise."""
+    fit = {"batch_size": 64, "validation": "random_windows", "validation_split": 0.25}
+    detector, store = detector_of(data, score="mahalanobis", faithful=True, fit=fit)
+    history = detector.fit(store).history
+    n_windows = int(store.n_windows(5).sum())
+    n_batches = -(-(n_windows - n_windows // 4) // 64) + -(-(n_windows // 4) // 64)
+    values = detector.normal_scores(store).values
+    assert len(values) == n_batches and (values > 0).all()
+    with_mse, _ = detector_of(data, faithful=True, fit=fit)
+    path = data / "model.keras"
+    detector.save(path)
+    with_mse.load(path)
+    errors = with_mse.normal_scores(store).values
+    np.testing.assert_array_equal(errors, history[-1].batches)
+    assert len(errors) == n_batches
+    own = errors[: n_batches - -(-(n_windows // 4) // 64)]
+    sizes = np.minimum(64, n_windows - n_windows // 4 - 64 * np.arange(len(own)))
+    assert np.average(own, weights=sizes) == pytest.approx(history[-1].loss, rel=1e-6)
+
+
+def test_a_faithful_run_ends_in_decisions(data, capsys):
+    """By both scores, with one training."""
+    how = {"faithful": True, "score": "mahalanobis"}
+    assert call("00_train.py", "-d", "-c", write(data, **how)) == 0
+    assert call("01_test.py", "-d", "-c", data / "test.yaml") == 0
+    kinds_of = {row[4] for row in files.read_csv(data / "result/decisions.csv")[1:]}
+    assert kinds_of <= {"gamma", "empirical"} and kinds_of
+    before = (data / "result/decisions.csv").read_text()
+    assert call("00_train.py", "-d", "-c", write(data, faithful=True)) == 0
+    assert "scored anew" in capsys.readouterr().out
+    assert call("01_test.py", "-d", "-c", data / "test.yaml") == 0
+    assert (data / "result/decisions.csv").read_text() != before
+
+
 # What goes wrong
 
 
@@ -160,9 +195,9 @@ def test_a_model_without_covariances_is_one_line(data, capsys):
 def test_a_covariance_without_an_inverse_is_one_line():
     singular = np.ones((4, 4))
     with pytest.raises(UserError, match=r"covariance of the source clips.*no inverse"):
-        Mahalanobis(Covariances(singular, None))
+        Mahalanobis(Kept(singular, None))
     with pytest.raises(UserError, match=r"covariance of the target clips.*no inverse"):
-        Mahalanobis(Covariances(np.eye(4), singular))
+        Mahalanobis(Kept(np.eye(4), singular))
 
 
 def test_a_batch_of_one_window_is_passed_over():

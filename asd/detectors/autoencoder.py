@@ -6,6 +6,7 @@ reconstruction error or, as in the baselines since 2023, the Mahalanobis distanc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,11 +16,11 @@ import numpy as np
 import common
 import keras_model
 from asd import files, rows, training, workers
-from asd.clips import Scores
+from asd.clips import Clip, Scores
 from asd.config import Config
 from asd.detectors import residuals
 from asd.detectors.detector import Fitted
-from asd.detectors.residuals import Covariances, Mahalanobis
+from asd.detectors.residuals import Kept, Mahalanobis
 from asd.features.windows import Windows, split
 from asd.sections import Section
 from asd.store import Store
@@ -66,7 +67,7 @@ class AutoEncoder:
         self._cfg, self._settings = cfg, settings
         self._model: keras.Model | None = None
         self._chain: list[Dense] | None = None
-        self._covariances: Covariances | None = None
+        self._kept: Kept | None = None
         fit = msgspec.to_builtins(cfg.fit)
         del fit["verbose"]
         detector = {"kind": self.kind, **msgspec.to_builtins(settings)}
@@ -80,29 +81,41 @@ class AutoEncoder:
     def fit(self, train: Store) -> Fitted:
         """Train on windows of all clips but those that validate; see `windows.split`."""
         cfg, n = self._cfg, self._cfg.feature.frames
-        if self._by_distance:
+        if self._by_distance or self._settings.faithful:
             residuals.check(train, n)
         keras_model.start_tensorflow(cfg.seed)
         self._model = keras_model.build(cfg.feature.vector_size, self._settings.hidden)
         windows, validation = split(train, n, cfg.fit, cfg.seed)
         history = training.fit(self._model, windows, validation, cfg.fit, cfg.seed)
         self._chain = keras_chain.of_model(self._model)
-        self._covariances = self._residual_covariances(train, windows)
+        self._kept = self._residuals(windows, validation, history[-1].batches)
         return Fitted(len(windows.items), history)
 
-    def _residual_covariances(self, train: Store, windows: Windows) -> Covariances:
-        predict, n, width = self.predictor(), self._cfg.feature.frames, train.width
+    def _residuals(self, windows: Windows, validation: Windows, errors: np.ndarray) -> Kept:
+        """What is kept of the residuals, of clips, or of batches as the baseline's program does.
+
+        Parameters
+        ----------
+        errors : the mean squared errors of the last epoch's batches, dB^2
+        """
+        predict, n, n_mels = self.predictor(), windows.n, windows.store.width
         if not self._settings.faithful:
-            return residuals.of_clips(predict, train, n)
-        rng = np.random.default_rng(self._cfg.seed)
-        found = residuals.batches(predict, windows, self._cfg.fit.batch_size, rng)
-        drawn = ((inputs - outputs, of_target) for inputs, outputs, of_target in found)
-        return residuals.published_covariances(drawn, width)
+            return residuals.of_clips(predict, windows.store, n)
+
+        def batches(part: Windows) -> Iterator[tuple[np.ndarray, ...]]:
+            rng = np.random.default_rng(self._cfg.seed)
+            return residuals.batches(predict, part, self._cfg.fit.batch_size, rng)
+
+        trained = ((inputs - outputs, target) for inputs, outputs, target in batches(windows))
+        kept = residuals.published_covariances(trained, n_mels)
+        distance, parts = Mahalanobis(kept, published=True), (windows, validation)
+        values = [distance(one[0], one[1]) for part in parts for one in batches(part)]
+        return kept._replace(batch_errors=errors, batch_distances=np.array(values))
 
     def save(self, path: Path) -> None:
         """Write the Keras model, and into its file the covariances of residuals."""
         self._model.save(path)
-        residuals.save(path, self._covariances)
+        residuals.save(path, self._kept)
 
     def load(self, path: Path) -> None:
         """Read a Keras file or a float TFLite file; without TensorFlow where it is a dense chain.
@@ -124,14 +137,14 @@ class AutoEncoder:
         if self._chain:
             sizes = {len(self._chain[0].weights), len(self._chain[-1].bias)}
             keras_model.check_sizes(path, sizes, self._cfg.feature.vector_size)
-        if self._by_distance:
-            self._covariances = residuals.load(path, self._cfg.feature.n_mels)
+        if self._by_distance or self._settings.faithful:
+            self._kept = residuals.load(path, self._cfg.feature.n_mels)
 
     @property
     def error(self) -> Error:
         """The error of a clip, from its windows and their reconstruction."""
         if self._by_distance:
-            return Mahalanobis(self._covariances, self._settings.faithful)
+            return Mahalanobis(self._kept, self._settings.faithful)
         return common.reconstruction_error
 
     def _of_keras(self, path: Path) -> list[Dense] | None:
@@ -164,8 +177,21 @@ class AutoEncoder:
         return Scores(test.clips, values)
 
     def normal_scores(self, train: Store) -> Scores:
-        """See `score`: that a clip was heard makes its score little lower."""
-        return self.score(train)
+        """See `score`: that a clip was heard makes its score little lower.
+
+        Where it is faithful, the values are of batches of windows, as in the baseline's program:
+        they vary less than clips, and a threshold made of them calls half of the clips anomalous.
+        """
+        if not self._settings.faithful:
+            return self.score(train)
+        kept = self._kept
+        values = kept.batch_distances if self._by_distance else kept.batch_errors
+        sections = {clip.section for clip in train.clips}
+        section = sections.pop() if len(sections) == 1 else ""
+        machine_type = train.clips[0].machine_type
+        batches = [Clip(Path(f"batch_{i:06}"), machine_type, section, "train", 0)
+                   for i in range(len(values))]  # fmt: skip
+        return Scores(tuple(batches), values)
 
     def chain(self) -> list[Dense]:
         """The dense chain.

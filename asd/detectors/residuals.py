@@ -25,11 +25,21 @@ MEMBER = "residuals.npz"  # of a .keras file, which Keras passes over
 MOST_BYTES = 1 << 28  # of it
 
 
-class Covariances(NamedTuple):
-    """Of residual frames, (n_mels, n_mels) float64, dB^2; None without target clips."""
+class Kept(NamedTuple):
+    """What a model keeps of the residuals of its training clips.
+
+    Attributes
+    ----------
+    source, target : covariances of residual frames, (n_mels, n_mels) float64, dB^2; None without
+        target clips
+    batch_errors, batch_distances : (n,) float64, what the baseline's program makes its thresholds
+        of: of every batch, those that validate last, the mean squared error, dB^2, and the distance
+    """
 
     source: np.ndarray
     target: np.ndarray | None
+    batch_errors: np.ndarray | None = None
+    batch_distances: np.ndarray | None = None
 
 
 class Distances(NamedTuple):
@@ -65,7 +75,7 @@ def frames_of(inputs: np.ndarray, outputs: np.ndarray, n_mels: int) -> np.ndarra
     return (inputs - outputs).reshape(-1, n_mels).astype(np.float64)
 
 
-def covariances(parts: Iterable[tuple[np.ndarray, bool]], n_mels: int) -> Covariances:
+def covariances(parts: Iterable[tuple[np.ndarray, bool]], n_mels: int) -> Kept:
     """The sample covariances of all source and of all target frames.
 
     Parameters
@@ -80,12 +90,10 @@ def covariances(parts: Iterable[tuple[np.ndarray, bool]], n_mels: int) -> Covari
     )
     if source is None:
         source, target = target, None
-    return Covariances(source, target)
+    return Kept(source, target)
 
 
-def published_covariances(
-    batches: Iterable[tuple[np.ndarray, np.ndarray]], n_mels: int
-) -> Covariances:
+def published_covariances(batches: Iterable[tuple[np.ndarray, np.ndarray]], n_mels: int) -> Kept:
     """As the baseline's program has them: several times too large, and of centred batches.
 
     From each frame the mean of its batch and domain is taken, and the divisor is the number of
@@ -111,7 +119,7 @@ def published_covariances(
     )
     if source is None:
         source, target = target, None
-    return Covariances(source, target)
+    return Kept(source, target)
 
 
 def _inverse(covariance: np.ndarray, domain: str) -> np.ndarray:
@@ -128,6 +136,7 @@ class Mahalanobis:
 
     Parameters
     ----------
+    kept : the covariances
     published : as the baseline's program scores, by the distance of the clip's MEAN residual; else
         the mean over frames of their squared distances
 
@@ -136,11 +145,10 @@ class Mahalanobis:
     UserError : a covariance has no inverse.
     """
 
-    def __init__(self, covariances: Covariances, published: bool = False) -> None:
-        self.source = _inverse(covariances.source, SOURCE)
-        self.target = self.source
-        if covariances.target is not None:
-            self.target = _inverse(covariances.target, TARGET)
+    def __init__(self, kept: Kept, published: bool = False) -> None:
+        self.source = self.target = _inverse(kept.source, SOURCE)
+        if kept.target is not None:
+            self.target = _inverse(kept.target, TARGET)
         self.published = published
 
     def distances(self, inputs: np.ndarray, outputs: np.ndarray) -> Distances:
@@ -181,7 +189,7 @@ def check(store: Store, n: int) -> None:
             )
 
 
-def of_clips(predict: Predict, store: Store, n: int) -> Covariances:
+def of_clips(predict: Predict, store: Store, n: int) -> Kept:
     """The covariances of all clips' residual frames."""
 
     def parts() -> Iterator[tuple[np.ndarray, bool]]:
@@ -205,21 +213,21 @@ def batches(
         yield inputs, predict(inputs), of_target[np.searchsorted(ends, some, "right")]
 
 
-def save(path: Path, covariances: Covariances) -> None:
-    """Put them into a .keras file."""
+def save(path: Path, kept: Kept) -> None:
+    """Put what a model keeps into its .keras file."""
     memory = io.BytesIO()
-    there = {name: one for name, one in covariances._asdict().items() if one is not None}
+    there = {name: one for name, one in kept._asdict().items() if one is not None}
     np.savez(memory, **there)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(MEMBER, memory.getvalue())
 
 
-def load(path: Path, n_mels: int) -> Covariances:
-    """The covariances that are in a .keras file.
+def load(path: Path, n_mels: int) -> Kept:
+    """What `save` put into a .keras file.
 
     Raises
     ------
-    UserError : there are none, or of other bands.
+    UserError : there is nothing, or it is damaged or of other bands.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -227,14 +235,18 @@ def load(path: Path, n_mels: int) -> Covariances:
                 raise ValueError(f"more than {MOST_BYTES:,} bytes")
             content = archive.read(MEMBER)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            found = Covariances(arrays[SOURCE], arrays.get(TARGET))
-        for one in found:
-            if one is not None and (one.shape != (n_mels, n_mels) or not np.isfinite(one).all()):
-                raise ValueError(f"a covariance of shape {one.shape}, or not of numbers")
+            found = Kept(**{name: arrays.get(name) for name in Kept._fields})
+        for name, one in found._asdict().items():
+            if one is None and name != SOURCE:
+                continue
+            covariance = name in (SOURCE, TARGET)
+            right = one.shape == (n_mels, n_mels) if covariance else one.ndim == 1 and one.size
+            if not right or not np.isfinite(one).all():
+                raise ValueError(f"{name} of shape {one.shape}, or not of numbers")
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"{path}: no covariances of residuals in it ({reason}), which detector.score: "
-            "mahalanobis needs; train it anew, or use mse"
+            "mahalanobis and faithful: true need; train it anew, or use neither"
         ) from error
     return found

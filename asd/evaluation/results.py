@@ -103,9 +103,7 @@ def _append(
         scored.scores.append(score)
 
 
-def _said(
-    path: Path, name: str, year: Year, section: int, truth: Truth | None
-) -> tuple[int, str]:
+def _said(path: Path, name: str, year: Year, section: int, truth: Truth | None) -> tuple[int, str]:
     """Label and domain of a clip: what is published of it, else what its name says."""
     try:
         said = names.parse(name)
