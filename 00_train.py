@@ -56,7 +56,7 @@ def write_history(paths, machine_type, history):
 
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
-    cfg = config.load_config(args.config)
+    cfg = config.load_config(args.config, args.seed)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     machine_types = find_machine_types(paths, args.machine_type)
     clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)

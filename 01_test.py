@@ -25,7 +25,7 @@ from asd.paths import Paths
 
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
-    cfg = config.load_config(args.config)
+    cfg = config.load_config(args.config, args.seed)
     paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
     year = years.of_corpus(cfg.corpus)
     machine_types = find_machine_types(paths, args.machine_type)

@@ -44,6 +44,12 @@ def parse_args(
            help="YAML file over the values of baseline.yaml")  # fmt: skip
     option("-m", "--machine-type", action="append", default=[], metavar="TYPE",
            help="a machine type, repeatable; all that are found without it")  # fmt: skip
+    option(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="another than the YAML's, and an experiment of its own: its name and _seedN",
+    )
     option("--overwrite", action="store_true",
            help="train anew where a model of another configuration or of other "
            "clips is there (scores and TFLite files are always written anew)")  # fmt: skip

@@ -144,13 +144,14 @@ def _check_result_file(name: str) -> None:
         raise ValueError(f"result_file {shown(name)} is the name of another file that is written")
 
 
-def load_config(path: str | Path = BASELINE) -> Config:
+def load_config(path: str | Path = BASELINE, seed: int | None = None) -> Config:
     """Read a YAML file over the values of baseline.yaml.
 
     Parameters
     ----------
     path : the file; it may name only the keys in which it differs from baseline.yaml, or from the
         file that its key `base` names, relative to its own folder.
+    seed : in place of the file's, in an experiment of its own: `<experiment>_seed<seed>`
 
     Raises
     ------
@@ -166,7 +167,10 @@ def load_config(path: str | Path = BASELINE) -> Config:
     for file, values in reversed(files):  # baseline.yaml first: each has to hold with its bases
         merged = merge(merged, values)
         config = as_section(Config, file, merged)
-    return config
+    if seed is None:
+        return config
+    experiment = f"{config.experiment}_seed{seed}".removeprefix("_")
+    return as_section(Config, path, merge(merged, {"seed": seed, "experiment": experiment}))
 
 
 def _with_bases(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

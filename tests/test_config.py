@@ -1,11 +1,13 @@
 """The configuration: typed sections, overrides, wrong keys by name."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from asd import config, yaml_files
 from asd.detectors import kinds
+from asd.evaluation import results
 from common import HERE, UserError
 from tests import fuzz, fuzz_yaml
 
@@ -45,6 +47,16 @@ def test_recipes_are_valid():
     for name in names:
         config.load_config(HERE / "recipes" / name)
     assert config.load_config(HERE / "recipes/dcase2020.yaml").feature.central_frames is None
+
+
+def test_a_seed_has_an_experiment_of_its_own(tmp_path):
+    (tmp_path / "my.yaml").write_text("experiment: ae\nseed: 1\n")
+    cfg = config.load_config(tmp_path / "my.yaml", 7)
+    assert (cfg.seed, cfg.experiment) == (7, "ae_seed7")
+    assert results.name_of(Path("result", cfg.experiment)) == ("ae", "7")
+    assert config.load_config(seed=0).experiment == "seed0"
+    with pytest.raises(UserError, match="key seed: expected int >= 0, and this is -1"):
+        config.load_config(tmp_path / "my.yaml", -1)
 
 
 def test_a_base_comes_before_what_names_it(tmp_path):

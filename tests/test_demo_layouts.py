@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from conftest import call
+from conftest import ROOT, call
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from test_demo import times
@@ -47,6 +48,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """A small set of each year; not to be changed."""
     folder = tmp_path_factory.mktemp("layouts")
     return {year: make(folder / str(year), year, "-m", *TYPES[year]) for year in YEARS}
+
+
+MODES = {"-d": "dev", "-e": "eval"}
 
 
 def types_of(year: int, mode: str) -> list[str]:
@@ -455,12 +459,15 @@ def official_score(year: int, scores: dict[tuple[str, str], float], full: dict[s
 
 
 @pytest.mark.parametrize("year", YEARS)
-def test_the_scripts_and_the_table(made, tmp_path, year):
+def test_the_scripts_and_the_table(made, tmp_path, capsys, year):
     out = made[year]
     cfg = written_config(out, year, tmp_path)
     for mode, flag in (("dev", "-d"), ("eval", "-e")):
         assert call("00_train.py", flag, "-c", cfg) == 0
+        capsys.readouterr()
         assert call("01_test.py", flag, "-c", cfg) == 0
+        out_of_test = capsys.readouterr().out
+        printed = re.search(rf"official score of DCASE {year} .*: ([\d.]+), ", out_of_test)
         result = tmp_path / "result" / ("eval" if mode == "eval" else "")
         shown = tmp_path / f"{mode}.csv"
         command = [flag, "--year", str(year), str(result), "--format", "csv", "--out", str(shown)]
@@ -476,11 +483,32 @@ def test_the_scripts_and_the_table(made, tmp_path, year):
             full = full_names(out, year, machine_type) if mode == "eval" else {}
             expected[machine_type] = official_score(year, scores, full)
             assert float(row[machine_type]) == pytest.approx(expected[machine_type], rel=1e-9)
+        values = list(expected.values())
+        total = np.mean(values) if year == 2020 else len(values) / sum(1 / one for one in values)
+        assert float(printed[1]) == pytest.approx(total, abs=5e-5)
         if len(expected) < len(years.of(year).machines(mode)):
             assert row["total"] == ""
         else:
-            total = len(expected) / sum(1 / value for value in expected.values())
             assert float(row["total"]) == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("year", [one for one in YEARS if one > 2020])
+def test_the_official_auto_encoder_on_every_layout(made, tmp_path, capsys, year):
+    """The year's recipe, for one epoch: trained, scored, decided on, submitted or told why not."""
+    values = yaml.safe_load(written_config(made[year], year, tmp_path).read_text())
+    for key in ("corpus", "detector", "feature"):  # what the recipe says
+        del values[key]
+    values |= {"base": str(ROOT / f"recipes/dcase{year}.yaml"), "fit": {"epochs": 1, "verbose": 0}}
+    values |= {"experiment": ""}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(values))
+    for flag in ("-d", "-e"):
+        assert call("00_train.py", flag, "-c", recipe, "-m", types_of(year, MODES[flag])[0]) == 0
+        assert call("01_test.py", flag, "-c", recipe, "-m", types_of(year, MODES[flag])[0]) == 0
+    out = capsys.readouterr().out
+    assert f"official score of DCASE {year} Task 2, dev, 1 of" in out
+    assert f"official score of DCASE {year} Task 2, eval, 1 of" in out
+    assert "precision" in out
 
 
 def test_the_table_says_which_labels_it_needs(made, tmp_path, capsys):

@@ -145,8 +145,8 @@ def show(tables: Sequence[Table], folder: Path) -> None:
     print(f"\n{'machine':<{width}}{'id':<9}{'normal':>7}{'anomalous':>11}{'AUC':>8}  "
           f"{'95 % interval':<15}{'pAUC':>6}")  # fmt: skip
     for table in tables:
-        rows = (*table.ids, table.pooled, table.average)
-        for row in rows:
+        several = (table.pooled, table.average) if len(table.ids) > 1 else ()
+        for row in (*table.ids, *several):
             if row.auc is None:
                 figures = f"       -  {row.note}"
             else:
