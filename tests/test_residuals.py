@@ -161,6 +161,19 @@ def test_a_faithful_run_ends_in_decisions(data, capsys):
     assert (data / "result/decisions.csv").read_text() != before
 
 
+def test_target_clips_that_are_not_learnt_from_are_told(data, capsys):
+    """The last in the order of names, as in the years, they would all validate."""
+    for validation, told in (("last_clips", True), ("random_windows", False)):
+        fit = {"validation": validation, "validation_split": 0.25}
+        detector, store = detector_of(data, fit=fit)
+        clips = [dataclasses.replace(clip, domain="target" if i >= 10 else "source")
+                 for i, clip in enumerate(store.clips)]  # fmt: skip
+        assert len(clips) == 12
+        detector.fit(dataclasses.replace(store, clips=tuple(clips)))
+        warning = "all 2 target clips validate, and none is learnt from"
+        assert (warning in capsys.readouterr().out) == told
+
+
 # What goes wrong
 
 

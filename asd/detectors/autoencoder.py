@@ -86,6 +86,12 @@ class AutoEncoder:
         keras_model.start_tensorflow(cfg.seed)
         self._model = keras_model.build(cfg.feature.vector_size, self._settings.hidden)
         windows, validation = split(train, n, cfg.fit, cfg.seed)
+        of_target = residuals.is_target(train)
+        if of_target.any() and not of_target[windows.items].any():
+            print(
+                f"warning: {train.clips[0].machine_type}: all {of_target.sum()} target clips "
+                "validate, and none is learnt from; fit.validation: random_windows changes that"
+            )
         history = training.fit(self._model, windows, validation, cfg.fit, cfg.seed)
         self._chain = keras_chain.of_model(self._model)
         self._kept = self._residuals(windows, validation, history[-1].batches)
