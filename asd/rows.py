@@ -26,7 +26,7 @@ _of_thread = threading.local()
 class Extracted(NamedTuple):
     """What is kept of a clip."""
 
-    rows: np.ndarray  # (n_rows, width) float32
+    rows: np.ndarray  # (n_rows, width) of `Rows.dtype`
     identity: str  # stands for the bytes of its file
     remark: str | None  # what is odd about it
 
@@ -41,8 +41,9 @@ class Rows:
     settings : plain values that the rows depend on
     width : values of a row
     feature : which samples of a clip are needed
-    of_samples : function of them, of full scale 1: (n_rows, width) float32 in new memory
+    of_samples : function of them, of full scale 1: (n_rows, width) in new memory
     padded : with the zeros that frames at a clip's ends reach into
+    dtype : of the rows, little-endian, as on disk
     """
 
     title: str
@@ -51,6 +52,7 @@ class Rows:
     feature: Feature
     of_samples: Callable[[np.ndarray], np.ndarray]
     padded: bool = True
+    dtype: str = "<f4"
 
     def of(self, path: Path) -> Extracted:
         """The rows of a recording.
@@ -96,6 +98,21 @@ def log_mel(feature: Feature) -> Rows:
     del settings["frames"]
     of_samples = functools.partial(common.log_mel, feature=feature)
     return Rows("log-mel frames", settings, feature.n_mels, feature, of_samples)
+
+
+FULL_SCALE = 32768  # of 16 bits
+
+
+def waves(feature: Feature) -> Rows:
+    """The samples themselves, in 16 bits: (n_samples, 1) int16."""
+    settings = {"sample_rate": feature.sample_rate, "channel": feature.channel}
+    whole = msgspec.structs.replace(feature, central_frames=None)
+    return Rows("samples", settings, 1, whole, _in_16_bits, padded=False, dtype="<i2")
+
+
+def _in_16_bits(samples: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(np.int16)
+    return np.clip(np.rint(samples * FULL_SCALE), limits.min, limits.max).astype("<i2")[:, None]
 
 
 def _remark(level: Level) -> str | None:

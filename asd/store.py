@@ -32,13 +32,13 @@ READ_BYTES = 1 << 22  # block of a file whose checksum is taken
 
 @dataclasses.dataclass(frozen=True)
 class Store:
-    """Rows of clips; `store[i]` reads those of clip i, (n_rows, width) float32.
+    """Rows of clips; `store[i]` reads those of clip i, (n_rows, width) of the rows' dtype.
 
     Attributes
     ----------
     clips : the clips, in order
     rows : what they are
-    path : the .f32 file, (n_rows, width) float32
+    path : the .f32 file, (n_rows, width) of the rows' dtype, mostly float32
     file : the same, open: another run may delete it meanwhile
     offsets : (n_clips + 1,) int64, rows; clip i is rows offsets[i] to offsets[i + 1]
     identities : of each clip, what stands for its bytes
@@ -80,10 +80,10 @@ class Store:
 
         Returns
         -------
-        (space + n_rows, width) float32
+        (space + n_rows, width)
         """
         counts = self.offsets[np.add(clips, 1)] - self.offsets[clips]
-        rows = np.empty((space + counts.sum(), self.width), np.float32)
+        rows = np.empty((space + counts.sum(), self.width), self.rows.dtype)
         at = space
         for clip, count in zip(clips, counts, strict=True):
             self._read_into(rows[at : at + count], self.offsets[clip])
@@ -102,12 +102,12 @@ class Store:
 
         Returns
         -------
-        (len(windows), n * width) float32
+        (len(windows), n * width)
         """
         ends = np.cumsum(self.n_windows(n))
         clips = np.searchsorted(ends, windows, "right")
         starts = windows + clips * (n - 1)  # a clip has n - 1 rows more than windows
-        vectors = np.empty((len(windows), n * self.width), np.float32)
+        vectors = np.empty((len(windows), n * self.width), self.rows.dtype)
         for vector, start in zip(vectors, starts, strict=True):
             self._read_into(vector, start)
         return vectors

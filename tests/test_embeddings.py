@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soundfile
-from conftest import SAMPLE_RATE, call, frames_of, write_clip, write_config
+from conftest import SAMPLE_RATE, call, clip_frames, frames_of, write_clip, write_config
 
 import common
 import keras_model
@@ -143,7 +143,7 @@ def test_keras_tflite_and_onnx_of_one_function_are_the_same_detector(data, netwo
     feature = config.load_config(path).feature
     for i, clip in enumerate(frames_of(data).clips):
         if takes == "log_mel":
-            of_clip = expected(common.clip_frames(clip.path, feature))
+            of_clip = expected(clip_frames(clip.path, feature))
         else:  # frames 4 to 43 see these samples; the last piece of 1600 ends with them
             samples = soundfile.read(clip.path, dtype="float32")[0][3 * 512 : 44 * 512]
             pieces = [*np.split(samples[:20800], 13), samples[-1600:]]
