@@ -25,7 +25,8 @@ def test_the_whole_benchmark(tmp_path):
     for row in table.values():
         figures = [row[key] for key in header[2:9] if row[key]]
         assert figures
-        assert all(float(figure) > 0 for figure in figures), row
+        if not row["note"].startswith("without TensorFlow's start"):  # a difference of two times
+            assert all(float(figure) > 0 for figure in figures), row
     names = [f"{script.name} and its like" for script in workspace.SCRIPTS.values()]
     parts = sum(float(table[name]["ours"]) for name in names)
     assert float(table["the four scripts end to end"]["ours"]) == pytest.approx(parts)

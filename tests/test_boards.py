@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import SCRIPTS, installed, run_script, wait_until_gone
 
-from asd.embedded import boards
+from asd.embedded import boards, processes
 from common import HERE, UserError
 
 N_INPUTS, N_OUTPUTS = 30, 13  # not multiples of 4: windows lie at any address
@@ -395,11 +395,15 @@ def test_help_needs_no_row(tmp_path: Path):
 
 @pytest.mark.parametrize("text", ["", "inputs 30\n", "inputs 30\noutputs 13\n", "caf\xe9 a b\n"])
 def test_a_report_that_is_not_whole(text: str, m4: boards.Board, tmp_path: Path, monkeypatch):
-    def emulate(board: boards.Board, folder: Path, *_: object) -> None:
+    def ran(command: list[str], folder: Path | None = None, *others: object) -> object:
+        if command[0] != m4.qemu[0]:
+            return call(command, folder, *others)
         (folder / "report.txt").write_text(text, encoding="latin-1")
         (folder / "output.bin").write_bytes(b"x" * N_OUTPUTS)
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(boards, "_emulate", emulate)
+    call = processes.call
+    monkeypatch.setattr(processes, "call", ran)
     folder = model(tmp_path / "model", model=EMPTY)
     with pytest.raises(UserError, match="^mps2-an386: what the firmware reports is not whole$"):
         boards.run(m4, folder, windows(1), tmp_path)

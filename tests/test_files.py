@@ -115,7 +115,7 @@ try:
     codegen.generate(b"no model")
 except Exception as error:
     assert "TFLite" in str(error), error
-codegen._fill("model.h.in", dict.fromkeys(
+codegen.fill("model.h.in", dict.fromkeys(
     "name NAME inputs outputs macs layers sha256 oracle rounding input_scale input_zero "
     "output_scale output_zero hidden scratch expanded".split(), 1))
 """

@@ -163,10 +163,10 @@ def test_names_of_any_year_tell_label_and_domain(tmp_path):
     ("name", "why"),
     [
         ("section_00_0001_noise_normal_source_1.wav", "tells no label and no domain"),
-        ("section_00_source_0001_noise_normal_1.wav", "tells no label; name the official"),
-        ("section_00_test_normal_0001_to_target_1.wav", "tells no domain; name the official"),
+        ("section_00_source_0001_noise_normal_1.wav", "tells no label; name the list"),
+        ("section_00_test_normal_0001_to_target_1.wav", "tells no domain; name the list"),
         ("section_01_source_test_normal_0001.wav", "is of section 01; score it anew"),
-        ("source_normal.wav", "the name says neither section nor id; name the official"),
+        ("source_normal.wav", "the name says neither section nor id; name the list"),
     ],
 )
 def test_names_that_tell_too_little_are_named(tmp_path, name, why):

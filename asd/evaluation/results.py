@@ -105,10 +105,11 @@ def _append(
 
 def _said(path: Path, name: str, year: Year, section: int, truth: Truth | None) -> tuple[int, str]:
     """Label and domain of a clip: what is published of it, else what its name says."""
+    remedy = "name the list of the year or the official evaluator's folder with --truth"
     try:
         said = names.parse(name)
     except ValueError as error:
-        raise UserError(f"{path}: {plain(name)}: the name {error}; score it anew") from error
+        raise UserError(f"{path}: {plain(name)}: the name {error}; {remedy}") from error
     if int(said.section) != section:
         raise UserError(f"{path}: {plain(name)} is of section {said.section}; score it anew, "
                         "each section in a file of its own")  # fmt: skip
@@ -116,8 +117,6 @@ def _said(path: Path, name: str, year: Year, section: int, truth: Truth | None) 
     domain = (truth and truth.domain) or said.domain
     lacking = [label is None and "label", year.has_domains and not domain and "domain"]
     if any(lacking):
-        raise UserError(
-            f"{path}: {plain(name)}: tells no {' and no '.join(filter(None, lacking))}; name the "
-            "list of the year or the official evaluator's folder with --truth"
-        )
+        told = " and no ".join(filter(None, lacking))
+        raise UserError(f"{path}: {plain(name)}: tells no {told}; {remedy}")
     return label, domain or ""

@@ -111,8 +111,8 @@ YEARS = {
 
 
 def of_corpus(corpus: str) -> Year | None:
-    """The row of the year that a corpus is of; None for one's own recordings."""
-    return of(rows.named(corpus).year) if corpus != rows.FOLDER else None
+    """The row of the year that a corpus is; None for others and for one's own recordings."""
+    return of(rows.YEARS[corpus].year) if corpus in rows.YEARS else None
 
 
 def of(year: int) -> Year:
