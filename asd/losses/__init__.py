@@ -1,0 +1,92 @@
+"""Losses of discriminative training: heads that hold the centres of classes.
+
+`KINDS` lists them by the name that `kind` has in the YAML; TensorFlow is imported when one is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asd.losses import settings
+from asd.sections import Choice, Section
+from common import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A loss: its section in the YAML, and the name of its class."""
+
+    Settings: type[Section]
+    layer: str  # in asd.losses.heads
+
+
+SINGLE = {
+    "adacos": Kind(settings.AdaCos, "AdaCos"),
+    "scadacos": Kind(settings.ScAdaCos, "ScAdaCos"),
+    "arcface": Kind(settings.ArcFace, "ArcFace"),
+    "adaproj": Kind(settings.AdaProj, "AdaProj"),
+}
+KINDS = {
+    **SINGLE,
+    "featex": Kind(settings.FeatEx, "FeatEx"),
+    "subspace": Kind(settings.Subspace, "Subspace"),
+}
+
+
+def check(choice: Choice) -> None:
+    """See that a section of the YAML is right, those inside it too; needs no TensorFlow.
+
+    Raises
+    ------
+    UserError : see `Choice.section`.
+    """
+    _, values = choice.section(KINDS)
+    for name in ("main", "exchanged", "parts"):
+        if hasattr(values, name):
+            getattr(values, name).section(SINGLE)
+
+
+def of(choice: Choice, classes: int, width: int, reduction: str = "mean") -> keras.layers.Layer:
+    """The layer that a section of the YAML names; see `asd.losses.heads.Head`.
+
+    Parameters
+    ----------
+    classes, width : how many; elements of an embedding
+    reduction : of the losses of a batch: mean, sum or none
+
+    Raises
+    ------
+    UserError : see `Choice.section`; or the kind does not suit so many classes or such embeddings.
+    """
+    from asd.losses import parts
+
+    kind, values = choice.section(KINDS)
+    if choice.kind in SINGLE:
+        return _single(choice, classes, reduction)
+    main = _single(values.main, classes, reduction)
+    if width % values.part or width == values.part:
+        raise UserError(f"{choice.file}: key {choice.key}.part: embeddings of {width} elements are "
+                        f"not several parts of {values.part}")  # fmt: skip
+    n_parts = width // values.part
+    if choice.kind == "subspace":
+        heads = [_single(values.parts, classes, reduction) for _ in range(n_parts)]
+        return parts.Subspace(main, heads, values.weight, values.faithful)
+    exchanged = _single(values.exchanged, classes * (n_parts + 1), reduction)
+    return parts.FeatEx(main, exchanged, n_parts, values.probability, values.weight,
+                        values.faithful)  # fmt: skip
+
+
+def _single(choice: Choice, classes: int, reduction: str) -> keras.layers.Layer:
+    """The head that is not made of others."""
+    from asd.losses import heads
+
+    kind, values = choice.section(SINGLE)
+    try:
+        return getattr(heads, kind.layer)(classes, values, reduction)
+    except ValueError as error:
+        raise UserError(f"{choice.file}: key {choice.key}: {choice.kind} with {classes} classes: "
+                        f"{error}; take scadacos with more sub_clusters, or arcface") from error  # fmt: skip
