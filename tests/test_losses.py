@@ -39,19 +39,18 @@ OF_GRADIENTS = {"float64": 1e-9, "float32": 1e-3}
 
 
 def choice(kind, **values):
-    return Choice(Path("my.yaml"), "detector.loss", kind, {"centres": "trained", **values})
+    return section_of(kind, **{"centres": "trained"} | values)
+
+
+def section_of(kind, **values):
+    return Choice(Path("my.yaml"), "detector.loss", kind, values)
 
 
 def made(kind, classes, centres, dtype="float64", reduction="mean", **values):
     """A head as a YAML file names it, with given centres."""
-    before = keras.config.floatx()
-    keras.config.set_floatx(dtype)
-    try:
-        width = centres.shape[0] if centres.ndim == 2 else centres.shape[-1]
-        head = losses.of(choice(kind, **values), classes, width, reduction)
-        head.build((None, width))
-    finally:
-        keras.config.set_floatx(before)
+    width = centres.shape[0] if centres.ndim == 2 else centres.shape[-1]
+    head = losses.of(choice(kind, **values), classes, width, reduction, dtype)
+    head.build((None, width))
     head.centres.assign(centres)
     return head
 
@@ -147,3 +146,307 @@ def test_golden_losses_of_the_usual_size(arrays):
                                strict=True):  # fmt: skip
             close(with_gradients(head, x, y, dtype=dtype)[0], expected, tolerance)
             close(head.scale.numpy(), s, tolerance)
+
+
+def featex(arrays, dtype=None, **values):
+    head = {"sub_clusters": int(arrays["n_subclusters"]), "scale": "fixed"}
+    classes = arrays["featex/label"].shape[1]
+    width = arrays["featex/embed"].shape[1]
+    section = {
+        "main": {"kind": "scadacos", "centres": "fixed", **head},
+        "exchanged": {"kind": "scadacos", "centres": "trained", **head},
+        "part": int(arrays["featex/sub_size"]), "probability": 0.5, "weight": 1.0, **values,
+    }  # fmt: skip
+    loss = losses.of(section_of("featex", **section), classes, width, dtype=dtype)
+    loss.build((None, width))
+    return loss
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_golden_featex(of_parts, faithful, monkeypatch):
+    from asd.augment import exchange
+
+    drawn = tf.constant(of_parts["featex/perms"]), tf.constant(of_parts["featex/dec"])
+    monkeypatch.setattr(exchange, "drawn", lambda *_: drawn)
+    loss = featex(of_parts, "float64", faithful=faithful)
+    loss.main.centres.assign(of_parts["featex/W_main"])
+    loss.exchanged.centres.assign(of_parts["featex/W_featex"])
+    assert [one.path for one in loss.trainable_variables] == [loss.exchanged.centres.path]
+    key = tf.zeros(2, tf.int32)
+    total, gx, gw = with_gradients(loss, of_parts["featex/embed"], of_parts["featex/label"], key)
+    ending = "FAULT" if faithful else "right"
+    close(total, of_parts[f"featex/loss_total_{ending}"], 1e-9)
+    close_gradients(gx, of_parts[f"featex/grad_embed_{ending}"], 1e-9)
+    close_gradients(gw, of_parts[f"featex/grad_W_featex_{ending}"], 1e-9)
+    main = loss.main(of_parts["featex/embed"], of_parts["featex/label"])
+    close(main, of_parts["featex/loss_main_head"], 1e-9)
+    if not faithful:
+        close(total - main, of_parts["featex/loss_featex_head"], 1e-9)
+
+
+def subspace(arrays, dtype=None, **values):
+    head = {"sub_clusters": int(arrays["n_subclusters"]), "scale": "fixed"}
+    width = arrays["subspace/embed"].shape[1]
+    section = {
+        "main": {"kind": "scadacos", "centres": "fixed", **head},
+        "parts": {"kind": "scadacos", "centres": "trained", **head},
+        "part": arrays["subspace/W_0"].shape[0], "weight": 1.0, **values,
+    }  # fmt: skip
+    classes = arrays["subspace/label"].shape[1]
+    loss = losses.of(section_of("subspace", **section), classes, width, dtype=dtype)
+    loss.build((None, width))
+    return loss
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_golden_subspace(of_parts, faithful):
+    loss = subspace(of_parts, "float64", faithful=faithful)
+    loss.main.centres.assign(of_parts["subspace/W_main"])
+    for i, head in enumerate(loss.heads):
+        head.centres.assign(of_parts[f"subspace/W_{i}"])
+    x, y = of_parts["subspace/embed"], of_parts["subspace/label"]
+    total, gx, *_ = with_gradients(loss, x, y)
+    ending = "FAULT" if faithful else "right"
+    close(total, of_parts[f"subspace/loss_total_{ending}"], 1e-9)
+    close_gradients(gx, of_parts[f"subspace/grad_embed_{ending}"], 1e-9)
+    close(loss.main(x, y), of_parts["subspace/loss_main_head"], 1e-9)
+    parts = [head(part, y).numpy() for head, part in
+             zip(loss.heads, tf.split(x, len(loss.heads), axis=-1), strict=True)]  # fmt: skip
+    close(parts, of_parts["subspace/loss_sub"], 1e-9)
+
+
+def test_golden_ranges_of_first_centres(golden):
+    heads = {
+        "scac_bound_187x16_256": ("scadacos", {"sub_clusters": 16}, (256, 2992)),
+        "adaproj_bound_187x32_256": ("adaproj", {"dimensions": 32}, (187, 32, 256)),
+    }
+    with np.load(golden / "asdkit/08_training.npz") as archive:
+        of = {name: float(archive[f"init/{name}"]) for name in heads}
+    for name, (kind, values, shape) in heads.items():
+        head = losses.of(choice(kind, scale="fixed", **values), 187, 256)
+        head.build((None, 256))
+        largest = np.abs(head.centres.numpy()).max()
+        assert head.centres.shape == shape
+        assert 0.9999 * of[name] < largest <= of[name] * (1 + 1e-6)
+
+
+# What no golden array says.
+
+KINDS = {
+    "adacos": {"scale": "dynamic"},
+    "scadacos": {"scale": "dynamic", "sub_clusters": 2},
+    "arcface": {"scale": 30.0, "margin": 0.4},
+    "adaproj": {"scale": "dynamic", "dimensions": 2},
+}
+N, WIDTH, CLASSES = 6, 8, 4
+
+
+def some(seed=0):
+    """Embeddings and one-hot labels."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((N, WIDTH)).astype(np.float32)
+    return x, np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, N)]
+
+
+def built(kind, classes=CLASSES, reduction="mean", **values):
+    keras.utils.set_random_seed(3)
+    head = losses.of(choice(kind, **KINDS[kind] | values), classes, WIDTH, reduction)
+    head.build((None, WIDTH))
+    return head
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_learns(kind):
+    """Gradient steps make the loss smaller, and its logits then tell the classes."""
+    head, (x, y) = built(kind), some()
+    optimiser, x = keras.optimizers.Adam(0.05), tf.Variable(x)
+    optimiser.build([keras.Variable(x), *head.trainable_variables])
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = head(x, y, training=True)
+        gradients = tape.gradient(loss, [x, head.centres.value])
+        x.assign_sub(0.5 * gradients[0])
+        head.centres.assign_sub(0.5 * gradients[1])
+        return loss
+
+    first = float(step())
+    last = [float(step()) for _ in range(150)][-1]
+    assert last < 0.5 * first
+    np.testing.assert_array_equal(np.argmax(head.logits(x), 1), np.argmax(y, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scale_moves_in_training_only(kind):
+    head, (x, y) = built(kind), some()
+    before = float(head.scale.numpy())
+    alone = float(head(x, y, training=False)), float(head(x, y))
+    assert float(head.scale.numpy()) == before and alone[0] == alone[1]
+    head(x, y, training=True)
+    assert (float(head.scale.numpy()) != before) == (head.values.scale == "dynamic")
+    assert head.scale.dtype == "float64"
+    assert head.scale.path not in [one.path for one in head.trainable_variables]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fixed_centres_are_not_trained(kind):
+    assert built(kind, centres="fixed").trainable_variables == []
+    assert len(built(kind).trainable_variables) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reductions_are_of_the_same_losses(kind):
+    x, y = some()
+    each = built(kind, reduction="none")(x, y).numpy()
+    assert each.shape == (N,)
+    assert float(built(kind, reduction="sum")(x, y)) == pytest.approx(each.sum(), rel=1e-6)
+    assert float(built(kind)(x, y)) == pytest.approx(each.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adacos", "scadacos", "adaproj"])
+def test_a_batch_without_a_usable_scale_leaves_it(kind):
+    """Embeddings away from all centres: ln B is below 0, and training would turn round."""
+    head, (x, y) = built(kind, classes=4 if kind != "scadacos" else 2), some()
+    if kind == "adaproj":
+        head.centres.assign(np.tile(np.eye(2, WIDTH), (4, 1, 1)))
+        x = np.tile(np.eye(WIDTH)[5], (N, 1))  # at right angles to all: B is below the classes
+        head.scale.assign(1e-3)
+        y = np.full((N, 4), 0.25)
+        y[:] = np.eye(4)[0]
+        assert losses_scale(head, x, y) > 0
+        return
+    centres = np.zeros((WIDTH, 4))
+    centres[0] = 1
+    head.centres.assign(centres)
+    x = np.tile(-np.eye(WIDTH)[0], (N, 1))
+    y = y[:, : head.classes] * 0
+    y[:, 0] = 1
+    before = float(head.scale.numpy())
+    assert losses_scale(head, x, y) == before
+    faithful = built(kind, classes=head.classes, faithful=True)
+    faithful.centres.assign(centres)
+    assert losses_scale(faithful, x, y) < 0
+
+
+def losses_scale(head, x, y):
+    """The scale after a batch of training."""
+    head(x.astype(np.float32), y.astype(np.float32), training=True)
+    return float(head.scale.numpy())
+
+
+def test_mixed_clips_only_leave_the_scale():
+    """Where the published one becomes NaN for good."""
+    x, y = some()
+    y = np.full_like(y, 1 / CLASSES)
+    head = built("adacos")
+    assert losses_scale(head, x, y) == head.first_scale
+    assert np.isnan(losses_scale(built("adacos", faithful=True), x, y))
+
+
+def test_the_margin_is_of_the_own_class():
+    """So a wider margin raises the loss and leaves the logits, which know no class."""
+    x, y = some()
+    narrow, wide = built("arcface", margin=0.1), built("arcface", margin=0.5)
+    assert float(wide(x, y)) > float(narrow(x, y))
+    np.testing.assert_array_equal(wide.logits(x), narrow.logits(x))
+    published = built("arcface", faithful=True, margin=0.5)
+    assert not np.allclose(published.logits(x), wide.logits(x))
+
+
+def test_half_precision_keeps_the_scale_apart():
+    """The loss of a float16 network follows that of float32; its scale is float64 still."""
+    x, y = some()
+    half = made("scadacos", CLASSES, built("scadacos").centres.numpy(), "mixed_float16",
+                **KINDS["scadacos"])  # fmt: skip
+    full = built("scadacos")
+    for _ in range(3):
+        found, expected = half(x, y, training=True), full(x, y, training=True)
+        assert float(found) == pytest.approx(float(expected), rel=3e-3)
+    assert float(half.scale.numpy()) == pytest.approx(float(full.scale.numpy()), rel=3e-3)
+
+
+COMPOSED = {"featex": featex, "subspace": subspace}
+OF_PARTS = {
+    "n_subclusters": 2, "featex/embed": np.zeros((N, WIDTH)), "featex/sub_size": 4,
+    "featex/label": np.zeros((N, CLASSES)), "subspace/embed": np.zeros((N, WIDTH)),
+    "subspace/label": np.zeros((N, CLASSES)), "subspace/W_0": np.zeros((4, 8)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *COMPOSED])
+def test_a_head_is_kept_with_a_model(kind, tmp_path):
+    """Saved and loaded: the same loss, scale and logits."""
+    from asd.augment import keys
+
+    head = COMPOSED[kind](OF_PARTS) if kind in COMPOSED else built(kind)
+    x, y = some()
+    key = keys.of_step(1, 2, 3)
+    head(x, y, key=key, training=True)
+    inputs, labels = keras.Input((WIDTH,)), keras.Input((CLASSES,))
+    model = keras.Model([inputs, labels], head(inputs, labels))
+    model.save(tmp_path / "head.keras")
+    again = keras.models.load_model(tmp_path / "head.keras")
+    assert float(again([x, y])) == float(model([x, y]))
+    loaded = next(layer for layer in again.layers if type(layer) is type(head))
+    np.testing.assert_array_equal(loaded.logits(x), head.logits(x))
+    for _ in range(2):
+        found = [float(one(x, y, key=key, training=True)) for one in (loaded, head)]
+        assert found[0] == found[1]
+    assert len(loaded.trainable_variables) == len(head.trainable_variables)
+
+
+def test_featex_draws_from_its_key():
+    from asd.augment import keys
+
+    loss, (x, y) = featex(OF_PARTS, probability=1.0), some()
+    found = [float(loss(x, y, key=keys.of_step(*one), training=True))
+             for one in ((1, 2, 3), (1, 2, 3), (1, 2, 4))]  # fmt: skip
+    assert found[0] == found[1] != found[2]
+    with pytest.raises(ValueError, match="needs a key"):
+        loss(x, y, training=True)
+    plain = np.hstack([y, np.zeros((N, 2 * CLASSES), np.float32)])
+    expected = float(loss.main(x, y)) + float(loss.exchanged(x, plain))
+    assert float(loss(x, y)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_losses_of_several_labels_are_each_counted_once():
+    from asd.losses.parts import weighted
+
+    one, two = tf.constant(2.0), tf.constant(3.0)
+    assert float(weighted({"main": (one, 1.0), "attribute": (two, 0.5)})) == 3.5
+    assert float(weighted({"main": (one, 1.0)})) == 2.0
+    with pytest.raises(ValueError, match="no loss"):
+        weighted({})
+
+
+@pytest.mark.parametrize("kind, values, classes, named", [
+    ("adacos", {"scale": "fixed"}, 2, "detector.loss: adacos of 2 classes: 2 centres"),
+    ("adaproj", {"scale": "fixed", "dimensions": 4}, 1, "adaproj of 1 classes"),
+    ("scadacos", {"scale": "fixed", "sub_clusters": 2}, 1, "scadacos of 1 classes"),
+    ("scadacos", {"scale": "fixed", "sub_clusters": 0}, 9, "detector.loss.sub_clusters"),
+    ("scadacos", {"scale": "adaptive", "sub_clusters": 2}, 9, "fixed, dynamic"),
+    ("arcface", {"scale": 30.0, "margin": -1.0}, 9, "detector.loss.margin"),
+    ("softmax", {}, 9, "known: adacos, scadacos"),
+])  # fmt: skip
+def test_what_a_loss_cannot_be_is_named(kind, values, classes, named):
+    with pytest.raises(UserError) as told:
+        losses.of(choice(kind, **values), classes, WIDTH)
+    assert named in str(told.value) and "my.yaml" in str(told.value)
+
+
+@pytest.mark.parametrize("kind", COMPOSED)
+def test_an_embedding_without_parts_is_named(kind):
+    for width in (3, 8):
+        with pytest.raises(UserError, match="detector.loss.part: embeddings of 8"):
+            COMPOSED[kind](
+                OF_PARTS | {"featex/sub_size": width, "subspace/W_0": np.zeros((width, 8))}
+            )
+
+
+def test_a_section_inside_is_checked_without_tensorflow():
+    main = {"kind": "adacos", "scale": "fixed", "centres": "fixed"}
+    others = {"part": 4, "probability": 0.5, "weight": 1.0}
+    section = {"main": main, "exchanged": {"kind": "featex"}, **others}
+    with pytest.raises(UserError, match="detector.loss.exchanged.kind: no 'featex'"):
+        losses.check(section_of("featex", **section))

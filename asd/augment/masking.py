@@ -54,6 +54,7 @@ def transformed(waves: tf.Tensor, n_fft: int, hop: int) -> tf.Tensor:
     -------
     (n, 1 + n_fft // 2, 1 + n_samples // hop) complex
     """
+    waves = tf.convert_to_tensor(waves)
     padded = tf.pad(waves, ((0, 0), (n_fft // 2, n_fft // 2)))
     frames = tf.signal.frame(padded, n_fft, hop) * hann(n_fft, waves.dtype)
     return tf.transpose(tf.signal.rfft(frames), (0, 2, 1))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from asd.losses import settings
@@ -50,13 +51,20 @@ def check(choice: Choice) -> None:
             getattr(values, name).section(SINGLE)
 
 
-def of(choice: Choice, classes: int, width: int, reduction: str = "mean") -> keras.layers.Layer:
+def of(
+    choice: Choice,
+    classes: int,
+    width: int,
+    reduction: str = "mean",
+    dtype: str | None = None,
+) -> keras.layers.Layer:
     """The layer that a section of the YAML names; see `asd.losses.heads.Head`.
 
     Parameters
     ----------
     classes, width : how many; elements of an embedding
     reduction : of the losses of a batch: mean, sum or none
+    dtype : of numbers, or Keras' policy; None: as Keras is set
 
     Raises
     ------
@@ -64,29 +72,31 @@ def of(choice: Choice, classes: int, width: int, reduction: str = "mean") -> ker
     """
     from asd.losses import parts
 
-    kind, values = choice.section(KINDS)
+    _, values = choice.section(KINDS)
+    made = partial(_single, reduction=reduction, dtype=dtype)
     if choice.kind in SINGLE:
-        return _single(choice, classes, reduction)
-    main = _single(values.main, classes, reduction)
+        return made(choice, classes)
+    main = made(values.main, classes)
     if width % values.part or width == values.part:
         raise UserError(f"{choice.file}: key {choice.key}.part: embeddings of {width} elements are "
                         f"not several parts of {values.part}")  # fmt: skip
     n_parts = width // values.part
+    how = {"weight": values.weight, "faithful": values.faithful, "dtype": dtype}
     if choice.kind == "subspace":
-        heads = [_single(values.parts, classes, reduction) for _ in range(n_parts)]
-        return parts.Subspace(main, heads, values.weight, values.faithful)
-    exchanged = _single(values.exchanged, classes * (n_parts + 1), reduction)
-    return parts.FeatEx(main, exchanged, n_parts, values.probability, values.weight,
-                        values.faithful)  # fmt: skip
+        return parts.Subspace(main, [made(values.parts, classes) for _ in range(n_parts)], **how)
+    exchanged = made(values.exchanged, classes * (n_parts + 1))
+    return parts.FeatEx(main, exchanged, n_parts, values.probability, **how)
 
 
-def _single(choice: Choice, classes: int, reduction: str) -> keras.layers.Layer:
+def _single(choice: Choice, classes: int, reduction: str, dtype: str | None) -> keras.layers.Layer:
     """The head that is not made of others."""
     from asd.losses import heads
 
     kind, values = choice.section(SINGLE)
     try:
-        return getattr(heads, kind.layer)(classes, values, reduction)
+        return getattr(heads, kind.layer)(classes, values, reduction, dtype=dtype)
     except ValueError as error:
-        raise UserError(f"{choice.file}: key {choice.key}: {choice.kind} with {classes} classes: "
-                        f"{error}; take scadacos with more sub_clusters, or arcface") from error  # fmt: skip
+        raise UserError(
+            f"{choice.file}: key {choice.key}: {choice.kind} of {classes} classes: {error}; "
+            "take scadacos with more sub_clusters, or arcface"
+        ) from error

@@ -51,6 +51,11 @@ class Parts(keras.layers.Layer):
         return config | found
 
 
+def _build(head: keras.layers.Layer, shape: tuple[int | None, ...]) -> None:
+    if not head.built:  # it is where a model is loaded
+        head.build(shape)
+
+
 @registered
 class FeatEx(Parts):
     """The main head's loss, and that of a head which also tells exchanged parts.
@@ -75,8 +80,8 @@ class FeatEx(Parts):
         self.exchanged, self.probability = exchanged, probability
 
     def build(self, embeddings_shape: tuple[int | None, ...]) -> None:
-        self.main.build(embeddings_shape)
-        self.exchanged.build(embeddings_shape)
+        _build(self.main, embeddings_shape)
+        _build(self.exchanged, embeddings_shape)
 
     def call(
         self,
@@ -127,9 +132,9 @@ class Subspace(Parts):
 
     def build(self, embeddings_shape: tuple[int | None, ...]) -> None:
         *batch, width = embeddings_shape
-        self.main.build(embeddings_shape)
+        _build(self.main, embeddings_shape)
         for head in self.heads:
-            head.build((*batch, width // self.n_parts))
+            _build(head, (*batch, width // self.n_parts))
 
     def call(
         self,
