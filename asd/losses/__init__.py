@@ -56,7 +56,7 @@ def of(
     classes: int,
     width: int,
     reduction: str = "mean",
-    dtype: str | None = None,
+    dtype: str = "float32",
 ) -> keras.layers.Layer:
     """The layer that a section of the YAML names; see `asd.losses.heads.Head`.
 
@@ -64,7 +64,7 @@ def of(
     ----------
     classes, width : how many; elements of an embedding
     reduction : of the losses of a batch: mean, sum or none
-    dtype : of numbers, or Keras' policy; None: as Keras is set
+    dtype : of numbers, whatever Keras is set to: angles near 0 are lost to half precision
 
     Raises
     ------
@@ -73,6 +73,11 @@ def of(
     from asd.losses import parts
 
     _, values = choice.section(KINDS)
+    if classes < 2 and choice.kind != "featex":  # which makes classes of its own
+        raise UserError(
+            f"{choice.file}: key {choice.key}: one class leaves nothing to tell apart; train on "
+            "more machine types, sections or attributes, or take featex"
+        )
     made = partial(_single, reduction=reduction, dtype=dtype)
     if choice.kind in SINGLE:
         return made(choice, classes)
@@ -88,7 +93,7 @@ def of(
     return parts.FeatEx(main, exchanged, n_parts, values.probability, **how)
 
 
-def _single(choice: Choice, classes: int, reduction: str, dtype: str | None) -> keras.layers.Layer:
+def _single(choice: Choice, classes: int, reduction: str, dtype: str) -> keras.layers.Layer:
     """The head that is not made of others."""
     from asd.losses import heads
 
@@ -97,6 +102,5 @@ def _single(choice: Choice, classes: int, reduction: str, dtype: str | None) -> 
         return getattr(heads, kind.layer)(classes, values, reduction, dtype=dtype)
     except ValueError as error:
         raise UserError(
-            f"{choice.file}: key {choice.key}: {choice.kind} of {classes} classes: {error}; "
-            "take scadacos with more sub_clusters, or arcface"
+            f"{choice.file}: key {choice.key}: {choice.kind} of {classes} classes: {error}"
         ) from error

@@ -25,7 +25,10 @@ def first(n_centres: int) -> float:
     ValueError : fewer than 3 centres: the scale would be 0, and nothing would be learnt.
     """
     if n_centres < 3:
-        raise ValueError(f"{n_centres} centres in all; the scale, sqrt(2) ln(centres - 1), needs 3")
+        raise ValueError(
+            f"the scale is sqrt(2) ln(centres - 1) and needs 3, not {n_centres}; "
+            "take scadacos with more sub_clusters, or arcface"
+        )
     return math.sqrt(2) * math.log(n_centres - 1)
 
 

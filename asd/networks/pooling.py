@@ -31,26 +31,19 @@ class AttentivePooling(keras.layers.Layer):
     def build(self, frames_shape: tuple[int | None, ...]) -> None:
         values = frames_shape[-1]
         hidden = self.hidden or max(values // 16, 1)
-        layers = keras.layers
-        self.narrow = layers.Dense(hidden, dtype=self.dtype_policy, name="narrow")
-        self.narrow_norm = layers.BatchNormalization(
-            dtype=self.dtype_policy, name="narrow_norm", **BATCH_NORM
-        )
-        self.wide = layers.Dense(values, dtype=self.dtype_policy, name="wide")
-        self.norm = layers.BatchNormalization(dtype=self.dtype_policy, name="norm", **BATCH_NORM)
-        self.dense = layers.Dense(self.units, dtype=self.dtype_policy, name="dense")
-        self.out_norm = layers.BatchNormalization(
-            dtype=self.dtype_policy, name="out_norm", **BATCH_NORM
-        )
-        shapes = {
-            self.narrow: 3 * values,
-            self.narrow_norm: hidden,
-            self.wide: hidden,
-        }
-        for layer, width in shapes.items():
+        dense, norm = keras.layers.Dense, keras.layers.BatchNormalization
+        how = {"dtype": self.dtype_policy}
+        self.narrow = dense(hidden, name="narrow", **how)
+        self.narrow_norm = norm(name="narrow_norm", **BATCH_NORM, **how)
+        self.wide = dense(values, name="wide", **how)
+        self.norm = norm(name="norm", **BATCH_NORM, **how)
+        self.dense = dense(self.units, name="dense", **how)
+        self.out_norm = norm(name="out_norm", **BATCH_NORM, **how)
+        of_frames = ((self.narrow, 3 * values), (self.narrow_norm, hidden), (self.wide, hidden))
+        of_clips = ((self.norm, 2 * values), (self.dense, 2 * values), (self.out_norm, self.units))
+        for layer, width in of_frames:
             layer.build((None, None, width))
-        for layer, width in {self.norm: 2 * values, self.dense: 2 * values,
-                             self.out_norm: self.units}.items():  # fmt: skip
+        for layer, width in of_clips:
             layer.build((None, width))
 
     def call(self, frames: tf.Tensor, training: bool | None = None) -> tf.Tensor:
