@@ -18,19 +18,43 @@ from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
+from asd.detectors.embedding import ALL
 from asd.embedded import boards
 from asd.evaluation import normal_scores
 from asd.paths import Paths, record_of
 
 
+def learn(cfg, paths, detector, clip_sets, args):
+    """Train what all machine types share, if it is not there already."""
+    network, others = detector.network, detector.others
+    how = network.rows, args.skip_bad_clips, args.verify
+    stores = [store.load(paths, one, *how) for one in clip_sets]
+    if others:
+        more = survey(others, find_machine_types(others), "train", args.skip_bad_clips)
+        stores += [store.load(others, one, *how) for one in more]
+    clips, paths = network.segments(stores), detector.network_paths
+    print(f"{ALL}: {clips}")
+    if provenance.is_trained(network, paths, clips, ALL, args.overwrite):
+        print(f"{ALL}: already trained on these clips with this configuration; kept")
+        return
+    start, checkpoint = time.perf_counter(), paths.checkpoint(ALL)
+    fitted = network.fit(clips, checkpoint)
+    write(cfg, paths, network, clips, ALL, fitted, time.perf_counter() - start, None)
+    checkpoint.unlink()
+
+
 def train(cfg, paths, clips, machine_type):
     """Train and write one model."""
     start = time.perf_counter()
-    detector = kinds.of(cfg)
+    detector = kinds.of(cfg, paths)
     fitted = detector.fit(clips)
     seconds = time.perf_counter() - start
     normal = normal_scores.of(detector, clips)
+    write(cfg, paths, detector, clips, machine_type, fitted, seconds, normal)
 
+
+def write(cfg, paths, detector, clips, machine_type, fitted, seconds, normal):
+    """Write a model, what it was made of, and how it came about."""
     path = paths.model(machine_type, detector.suffixes[0])
     how = ""
     with files.alone(paths.models), files.whole_file(path, durable=True) as temporary:
@@ -57,13 +81,16 @@ def write_history(paths, machine_type, history):
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config, args.seed)
-    paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
+    paths = Paths(cfg, args.mode)
+    detector = kinds.of(cfg, paths)
     machine_types = find_machine_types(paths, args.machine_type)
     clip_sets = survey(paths, machine_types, "train", args.skip_bad_clips)
     with_test = [name for name in machine_types if has_clips(paths, name, "test")]
     survey(paths, with_test, "test", args.skip_bad_clips)
     files.check_writable(paths.models)
 
+    if detector.scope == "all":
+        learn(cfg, paths, detector, clip_sets, args)
     how = detector.rows, args.skip_bad_clips, args.verify
     stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
     trained = {
@@ -74,7 +101,7 @@ def main(argv=None):
         print(f"{machine_type}: {clips}")
         if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
-            normal_scores.renew(kinds.of(cfg), paths, clips, machine_type)
+            normal_scores.renew(kinds.of(cfg, paths), paths, clips, machine_type)
         else:
             train(cfg, paths, clips, machine_type)
 

@@ -113,7 +113,8 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config, args.seed)
-    paths, detector = Paths(cfg, args.mode), kinds.of(cfg)
+    paths = Paths(cfg, args.mode)
+    detector = kinds.of(cfg, paths)
     machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)

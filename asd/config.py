@@ -33,7 +33,7 @@ SUBMISSION = "submission"  # the folder in it of what is submitted
 # The names in result and model folders, see `asd.paths.Paths`, that result_file cannot have.
 OTHER_FILES = (
     rf"{EVAL}|{SUBMISSION}|(metrics|official|decisions|parity|mcu|skipped)\.csv"
-    r"|(tflite|anomaly_score_|decision_result_|normal_score_|model_|history_).*"
+    r"|(tflite|anomaly_score_|decision_result_|normal_score_|model_|history_|checkpoint_).*"
     r"|(roc|histogram)_.*\.png"
 )
 

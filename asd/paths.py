@@ -54,6 +54,10 @@ class Paths:
         """The model of a machine type."""
         return self.models / f"model_{machine_type}{suffix}"
 
+    def checkpoint(self, machine_type: str) -> Path:
+        """Where a training that is interrupted goes on from; gone once there is the model."""
+        return self.models / f"checkpoint_{machine_type}.npz"
+
     def history(self, machine_type: str, suffix: str) -> Path:
         """Losses by epoch: `.csv`, `.png`."""
         return self.models / f"history_{machine_type}{suffix}"

@@ -5,17 +5,23 @@ from __future__ import annotations
 from asd.config import Config
 from asd.detectors.autoencoder import AutoEncoder
 from asd.detectors.detector import Detector
+from asd.detectors.embedding import Embedding
 from asd.detectors.frozen import Frozen
+from asd.paths import Paths
 
-KINDS = {"autoencoder": AutoEncoder, "frozen": Frozen}
+KINDS = {"autoencoder": AutoEncoder, "frozen": Frozen, "embedding": Embedding}
 
 
-def of(cfg: Config) -> Detector:
+def of(cfg: Config, paths: Paths | None = None) -> Detector:
     """The detector that the configuration names, without a model.
+
+    Parameters
+    ----------
+    paths : where a kind whose scope is "all" finds what is trained for all machine types
 
     Raises
     ------
     UserError : no such kind, or a key of its section is unknown, missing or ill-typed.
     """
     kind, settings = cfg.detector.section(KINDS)
-    return kind(cfg, settings)
+    return kind(cfg, settings, paths) if kind.scope == "all" else kind(cfg, settings)

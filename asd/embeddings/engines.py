@@ -66,6 +66,10 @@ def _keras(path: Path) -> Opened:
     import keras
     import tensorflow as tf
 
+    import asd.networks.layers
+    import asd.networks.pooling
+    import asd.networks.spectra  # noqa: F401
+
     try:
         with quiet_stderr():
             model = keras.models.load_model(path, compile=False)

@@ -1,0 +1,240 @@
+"""Embeddings of a network that tells machines, sections and attributes apart, with a back end.
+
+One network is trained on the clips of all machine types; of each machine type the embeddings of
+its training clips are remembered, and a back end scores by them, as the frozen detector does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from asd import files, rows
+from asd.clips import Scores
+from asd.config import Config
+from asd.detectors.detector import Fitted
+from asd.detectors.frozen import Frozen
+from asd.features import segments
+from asd.features.segments import Segments
+from asd.paths import Paths
+from asd.rows import Rows
+from asd.sections import Choice, Limit, Section
+from asd.store import Store
+from common import UserError
+
+if TYPE_CHECKING:
+    from asd.discriminative import Task
+
+Part = Literal["machine", "section", "attributes", "domain"]
+
+
+class Optimiser(Section):
+    """AdamW, see `asd.optimisers`."""
+
+    learning_rate: Limit
+    weight_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    warm_up_steps: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class ToldApart:
+    """Classes that are told apart: what they are of, the loss, and its weight in the sum."""
+
+    class Settings(Section):
+        """The section of a task of the kind `classes`."""
+
+        of: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)]
+        loss: Choice
+        weight: Limit = 1.0
+
+
+TASKS = {"classes": ToldApart}
+
+
+class Embedding:
+    """See `asd.detectors.detector.Detector`."""
+
+    class Settings(Section):
+        """The network and what it learns; what scores its embeddings."""
+
+        seconds: Limit  # of a clip; shorter ones are repeated, longer ones cut
+        network: Choice
+        tasks: tuple[Choice, ...]
+        augment: tuple[Choice, ...]
+        optimiser: Optimiser
+        backend: Choice
+        sections: Literal["together", "apart"] = "together"
+        # of the -d or -e of the run; or both, and then one network serves both
+        learn_from: Literal["own", "both"] = "own"
+
+    kind = "embedding"
+    scope = "all"
+    suffixes = Frozen.suffixes
+    error = None
+
+    def __init__(self, cfg: Config, settings: Settings, paths: Paths | None = None) -> None:
+        self._cfg, self._settings, self._paths = cfg, settings, paths
+        self.network = Network(cfg, settings)
+
+    @functools.cached_property
+    def _frozen(self) -> Frozen:
+        """The frozen detector of the trained network's embeddings."""
+        path = self.network_paths.require_model(ALL, self.network.suffixes)
+        values = {"path": str(path), "input": "wave", "pooling": "mean"}
+        embedding = Choice(path, "detector.embedding", "file", values)
+        own = self._settings
+        settings = Frozen.Settings(backend=own.backend, sections=own.sections, embedding=embedding)
+        whole = msgspec.structs.replace(self._cfg.feature, central_frames=None)
+        return Frozen(msgspec.structs.replace(self._cfg, feature=whole), settings)
+
+    @property
+    def network_paths(self) -> Paths:
+        """Where the network is: with the development data's models where it learns from both."""
+        both = self._settings.learn_from == "both"
+        return Paths(self._cfg, "dev") if both else self._paths
+
+    @property
+    def others(self) -> Paths | None:
+        """The other data that the network learns from."""
+        if self._settings.learn_from == "own":
+            return None
+        return Paths(self._cfg, "eval" if self._paths.mode == "dev" else "dev")
+
+    @property
+    def rows(self) -> Rows:
+        """Embeddings, one a clip."""
+        return self._frozen.rows
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """The network by its SHA-256, and so what that was made of."""
+        made_of = dict(self._frozen.made_of)
+        return made_of | {"detector": {**made_of["detector"], "kind": self.kind}}
+
+    @property
+    def score_title(self) -> str:
+        """The back end's."""
+        return self._frozen.score_title
+
+    def fit(self, train: Store) -> Fitted:
+        """Remember the embeddings of a machine type, and fit the back end to them."""
+        return self._frozen.fit(train)
+
+    def save(self, path: Path) -> None:
+        """See `Frozen.save`."""
+        self._frozen.save(path)
+
+    def load(self, path: Path) -> None:
+        """See `Frozen.load`."""
+        self._frozen.load(path)
+
+    def score(self, test: Store) -> Scores:
+        """See `Frozen.score`."""
+        return self._frozen.score(test)
+
+    def normal_scores(self, train: Store) -> Scores:
+        """See `Frozen.normal_scores`."""
+        return self._frozen.normal_scores(train)
+
+    def chain(self) -> None:
+        """None: the network is no chain of dense layers."""
+
+
+ALL = "all"  # in the place of a machine type: the network of all of them
+
+
+class Network:
+    """The network of all machine types in training; what 00_train.py asks of a detector.
+
+    Attributes
+    ----------
+    rows : samples
+    made_of : the network, what it learns and how
+    """
+
+    kind = "network"
+    suffixes = (".keras",)
+
+    def __init__(self, cfg: Config, settings: Embedding.Settings) -> None:
+        self._cfg, self._settings = cfg, settings
+        fit = msgspec.to_builtins(cfg.fit)
+        del fit["verbose"]
+        for name in ("network", "tasks", "augment"):
+            _check(name, getattr(settings, name))
+        self.made_of = {
+            "feature": {"sample_rate": cfg.feature.sample_rate, "channel": cfg.feature.channel},
+            "detector": {
+                "seconds": settings.seconds,
+                "network": _plain(settings.network),
+                "tasks": [_plain(one) for one in settings.tasks],
+                "augment": [_plain(one) for one in settings.augment],
+                "optimiser": msgspec.to_builtins(settings.optimiser),
+            },
+            "fit": fit,
+            "seed": cfg.seed,
+        }
+        self.rows = rows.waves(cfg.feature)
+
+    def segments(self, stores: Sequence[Store]) -> Segments:
+        """The clips to learn from, of stores of samples; in one order, whatever theirs."""
+        n_samples = round(self._settings.seconds * self._cfg.feature.sample_rate)
+        ordered = sorted(stores, key=lambda one: one.clips[0].machine_type)
+        return Segments(tuple(ordered), n_samples)
+
+    def fit(self, train: Segments, checkpoint: Path) -> Fitted:
+        """Train, or go on from the checkpoint of an interrupted training of the same make."""
+        import keras_model
+
+        keras_model.start_tensorflow(self._cfg.seed)
+        from asd import augment, discriminative, optimisers
+        from asd.networks import kinds as networks
+
+        own = self._settings
+        self._network = networks.build(own.network, train.n_samples, self._cfg.feature.sample_rate)
+        tasks = [self._task(one, train, self._network.output_shape[-1]) for one in own.tasks]
+        rate, warm_up = own.optimiser.learning_rate, own.optimiser.warm_up_steps
+        how = optimisers.WarmUp(rate, warm_up) if warm_up else rate
+        optimiser = optimisers.AdamW(how, own.optimiser.weight_decay)
+        ways = augment.of(own.augment)
+        learner = discriminative.Learner(self._network, tasks, optimiser, ways, self._cfg.seed)
+        made_of = self.made_of | {"fit": self.made_of["fit"] | {"epochs": None}}
+        fingerprint = files.fingerprint([made_of, train.fingerprint])
+        history = discriminative.epochs(learner, train, self._cfg.fit, checkpoint, fingerprint)
+        return Fitted(len(train), list(history))
+
+    def _task(self, choice: Choice, train: Segments, width: int) -> Task:
+        from asd import losses
+        from asd.discriminative import Task
+
+        _, values = choice.section(TASKS)
+        classes = segments.classes(train.clips, values.of)
+        count = len(classes.names)
+        if count < 2:
+            raise UserError(f"{choice.file}: key {choice.key}.of: all training clips are of the "
+                            f"one class {classes.names[0]}, and nothing is told apart; name more "
+                            f"of {', '.join(segments.PARTS)}")  # fmt: skip
+        print(f"{count} classes by {', '.join(values.of)}")
+        return Task(classes.of_clips, count, losses.of(values.loss, count, width), values.weight)
+
+    def save(self, path: Path) -> None:
+        """Write the Keras model."""
+        self._network.save(path)
+
+
+def _check(name: str, choices: Choice | tuple[Choice, ...]) -> None:
+    """See that sections are right before anything is computed."""
+    from asd import augment, losses
+    from asd.networks import kinds as networks
+
+    kinds: dict[str, Any] = {"network": networks.KINDS, "tasks": TASKS, "augment": augment.KINDS}
+    for choice in choices if isinstance(choices, tuple) else (choices,):
+        _, values = choice.section(kinds[name])
+        if name == "tasks":
+            losses.check(values.loss)
+
+
+def _plain(choice: Choice) -> dict[str, Any]:
+    return {"kind": choice.kind, **choice.values}

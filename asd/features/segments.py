@@ -1,0 +1,112 @@
+"""Waves of one length from clips of several stores, and their classes: what an embedding learns.
+
+A clip that is shorter is repeated, a longer one cut; nothing but the batch at hand is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from asd import files
+from asd.clips import Clip
+from asd.features import waves
+from asd.rows import FULL_SCALE
+from asd.store import Store
+
+PARTS = {
+    "machine": lambda clip: clip.machine_type,
+    "section": lambda clip: str(int(clip.section)) if clip.section.isdecimal() else clip.section,
+    "attributes": lambda clip: clip.attributes,
+    "domain": lambda clip: str(int(clip.domain == "target")),
+}
+JOINT = "---"  # between the parts of a class's name
+
+
+class Classes(NamedTuple):
+    """The classes of clips by some of what is known of them."""
+
+    names: tuple[str, ...]  # sorted
+    of_clips: np.ndarray  # (n_clips,) int64
+
+
+def class_of(clip: Clip, parts: Sequence[str]) -> str:
+    """`fan---0---vel_6---1`: the parts of a clip, see `PARTS`."""
+    return JOINT.join(PARTS[part](clip) for part in parts)
+
+
+def classes(clips: Sequence[Clip], parts: Sequence[str]) -> Classes:
+    """The classes that there are among clips, which are those that train."""
+    own = [class_of(clip, parts) for clip in clips]
+    names, of_clips = np.unique(own, return_inverse=True)
+    return Classes(tuple(names.tolist()), of_clips)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Waves of `n_samples` of the clips of some stores of samples, see `rows.waves`."""
+
+    stores: tuple[Store, ...]
+    n_samples: int
+
+    @property
+    def clips(self) -> list[Clip]:
+        """The clips of all stores."""
+        return [clip for store in self.stores for clip in store.clips]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that stand for the clips and their length."""
+        return files.fingerprint([self.n_samples, *(store.fingerprint for store in self.stores)])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.stores))
+
+    def __str__(self) -> str:
+        return f"{len(self)} clips of {len(self.stores)} machine types"
+
+    def wave(self, i: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The wave of clip i, (n_samples,) float32, full scale 1.
+
+        Parameters
+        ----------
+        rng : draws where a longer clip is cut; None: at its start
+        """
+        for store in self.stores:
+            if i < len(store):
+                samples = store[i][:, 0].astype(np.float32) / FULL_SCALE
+                return waves.fixed_length(samples, self.n_samples, rng=rng)
+            i -= len(store)
+        raise IndexError(i)
+
+    def batches(
+        self, order: np.ndarray, size: int, seed: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The clips of an order, a batch at a time; the next is read meanwhile.
+
+        Parameters
+        ----------
+        order : numbers of clips
+        seed : of the cuts; with the number of the batch
+
+        Yields
+        ------
+        numbers of clips, (n,) int64, and their waves, (n, n_samples) float32
+        """
+
+        def read(first: int) -> tuple[np.ndarray, np.ndarray]:
+            some = order[first : first + size]
+            rng = np.random.default_rng([*seed, first])
+            return some, np.stack([self.wave(int(i), rng) for i in some])
+
+        with ThreadPoolExecutor(1) as pool:
+            following = pool.submit(read, 0)
+            for first in range(size, len(order) + size, size):
+                ready = following.result()
+                if first < len(order):
+                    following = pool.submit(read, first)
+                yield ready
