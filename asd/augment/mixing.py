@@ -10,7 +10,7 @@ from asd.augment import keys, settings
 def mixed(values: tf.Tensor, share: tf.Tensor, order: tf.Tensor, applied: tf.Tensor) -> tf.Tensor:
     """share * value + (1 - share) * value of another, as Zhang et al. 2018, arXiv:1710.09412.
 
-    Written so that two equal values give that value exactly: a label of 1 stays 1.
+    Of two labels of 1 that is 1, without a rounding error.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def mixed(values: tf.Tensor, share: tf.Tensor, order: tf.Tensor, applied: tf.Ten
     """
     others = tf.gather(values, order)
     shares = _along(tf.cast(share, values.dtype), values)
-    sums = others + shares * (values - others)
+    sums = shares * values + (1 - shares) * others
     return tf.where(_along(tf.cast(applied, tf.bool), values), sums, values)
 
 
