@@ -67,8 +67,8 @@ class FeatEx(Parts):
 
     Parameters
     ----------
-    main : head of `classes`
-    exchanged : head of `exchange.width` classes
+    main : head of the classes
+    exchanged : head of (1 + n_parts) times as many
     n_parts, probability : of the embedding; of an exchange in training
     """
 
