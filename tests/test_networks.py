@@ -1,4 +1,4 @@
-"""Networks: the discriminative MultiResNet against its original's arrays, its options and errors."""
+"""Networks: MultiResNet against its original's arrays, its options, its errors; the layers."""
 
 from __future__ import annotations
 
@@ -78,9 +78,11 @@ def waves(arrays: dict, which: str) -> np.ndarray:
     hz, height, phase = (rng.uniform(low, high, (n, 4, 1))
                          for low, high in ((100, 7000), (0.02, 0.2), (0, 2 * np.pi)))  # fmt: skip
     noise = rng.standard_normal((n, n_samples))
-    tones = height * np.sin(2 * np.pi * hz * np.arange(n_samples) / RATE + phase)
+    seconds = np.arange(n_samples) / RATE
+    tones = height * np.sin(2 * np.pi * hz * seconds + phase)
     made = (tones.sum(axis=1) + 0.1 * noise).astype(np.float32)
-    assert np.allclose(made[:, :4], arrays[f"wave_{which}_check"][:, :4], atol=1e-6)
+    check = np.c_[made[:, :4], made.sum(axis=1, dtype=np.float64)]
+    assert np.allclose(check, arrays[f"wave_{which}_check"], rtol=1e-9, atol=1e-9)
     return made
 
 
@@ -110,13 +112,8 @@ def variable(network: keras.Model, name: str) -> keras.Variable:
 
 
 def to_keras(array: np.ndarray) -> np.ndarray:
-    """A kernel of PyTorch's layout, (out, in, freq, time), (out, in, k) or (out, in), as Keras's."""
+    """PyTorch's (out, in, freq, time), (out, in, k), (out, in) in Keras's order, and the reverse."""
     return array.transpose(*range(array.ndim - 1, -1, -1)) if array.ndim > 1 else array
-
-
-def to_torch(array: np.ndarray) -> np.ndarray:
-    """The other way; also the outputs of a layer: (n, time, freq, c) as (n, c, freq, time)."""
-    return to_keras(array)
 
 
 def network_of(arrays: dict, name: str, dtype: str = "float32") -> keras.Model:
@@ -141,8 +138,12 @@ def set_statistics(network: keras.Model, arrays: dict) -> None:
             variable(network, key.removeprefix("running_eval/")).assign(array)
 
 
-def near(ours, expected, part: float, more: float = 0.0) -> bool:
-    """Within a part of the largest value, at least 1."""
+STORED = {"float32": 1e-7, "float64": 1e-9}  # parts of the largest value: what files round
+
+
+def near(ours, expected, part: float | None = None, more: float = 0.0) -> bool:
+    """Within a part of the largest value, at least 1; without one, by how the set is stored."""
+    part = part or STORED[str(expected.dtype)]
     ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
     assert ours.shape == expected.shape
     return np.abs(ours - expected).max() <= part * max(1, np.abs(expected).max()) + more
@@ -150,15 +151,30 @@ def near(ours, expected, part: float, more: float = 0.0) -> bool:
 
 @pytest.mark.parametrize("name", SETS)
 def test_embeddings_golden(golden, name):
-    """In float32, of a batch in training and, with given statistics, in inference."""
+    """In float32, of a batch in training and, with given statistics, in inference.
+
+    Rounding errors are a matter of chance: the original's in float32 are a measure of them, ours
+    are others. That the network is the same shows in float64.
+    """
     arrays = arrays_of(golden, name)
     network = network_of(arrays, name)
     for which, training in (("train", True), ("eval", False)):
         if not training:
             set_statistics(network, arrays)
         ours = tf.function(network)(waves(arrays, which), training=training)
-        deviation = 2 * float(arrays[f"f32_dev_{which}_embed"])
-        assert near(ours, arrays[f"{which}/embed"], 1e-5, deviation), which
+        deviation = float(arrays[f"f32_dev_{which}_embed"])
+        assert near(ours, arrays[f"{which}/embed"], 2e-5, 4 * deviation), which
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name not in STAGED])
+def test_embeddings_in_float64_golden(golden, name):
+    arrays = arrays_of(golden, name)
+    network = network_of(arrays, name, "float64")
+    for which, training in (("train", True), ("eval", False)):
+        if not training:
+            set_statistics(network, arrays)
+        ours = tf.function(network)(waves(arrays, which).astype(np.float64), training=training)
+        assert near(ours, arrays[f"{which}/embed"]), which
 
 
 def stages(network: keras.Model, arrays: dict, name: str, which: str) -> dict[str, tuple]:
@@ -198,12 +214,12 @@ def test_stages_golden(golden, name):
         outputs = tap(waves(arrays, which).astype(np.float64), training=training)
         for key, (_, kept) in wanted.items():
             ours = as_the_set(outputs[key].numpy(), key)[kept]
-            assert near(ours, arrays[key], 1e-6), key
+            assert near(ours, arrays[key]), key
         if training:
             check_running(network, arrays)
 
 
-def check_running(network: keras.Model, arrays: dict, part: float = 1e-6) -> None:
+def check_running(network: keras.Model, arrays: dict, part: float | None = None) -> None:
     """The moving statistics are the set's after one batch."""
     ours = [key for key in arrays if key.startswith("running_after_train/")]
     assert ours
@@ -212,10 +228,18 @@ def check_running(network: keras.Model, arrays: dict, part: float = 1e-6) -> Non
         assert near(value, arrays[key], part), key
 
 
-@pytest.mark.parametrize("dtype, part", [("float32", 1e-3), ("float64", 1e-6)])
+FLIPS = 0.05  # of a gradient's norm, in float32; see below
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", STAGED)
-def test_gradients_golden(golden, name, dtype, part):
-    """Of sum(embedding * R) / batch; and the running statistics in float32."""
+def test_gradients_golden(golden, name, dtype):
+    """Of sum(embedding * R) / batch; and the running statistics in float32.
+
+    In float32 the largest of a window may be its neighbour, or a ReLU open that was not: one such
+    moves the gradients of all that is before it by up to 3 %, where 1e-5 is usual.
+    """
+    exact = dtype == "float64"
     arrays = arrays_of(golden, name)
     network = network_of(arrays, name, dtype)
     batch = tf.constant(waves(arrays, "train"), dtype)
@@ -229,19 +253,21 @@ def test_gradients_golden(golden, name, dtype, part):
         return loss, tape.gradient(loss, network.trainable_variables)
 
     loss, found = gradients()
-    assert near(loss, arrays["train/loss"], part)
+    assert near(loss, arrays["train/loss"], None if exact else 1e-4)
     by_path = {v.path: g for v, g in zip(network.trainable_variables, found, strict=True)}
     names = [key.removeprefix("grad/") for key in arrays if key.startswith("grad/")]
     assert names
     for key in names:
-        ours = to_torch(by_path[variable(network, key).path].numpy())
+        ours = to_keras(by_path[variable(network, key).path].numpy())
         expected = arrays[f"grad/{key}"]
         if (step := int(arrays[f"grad_stride/{key}"])) > 1:
             ours = ours.ravel()[::step]
-        assert np.abs(ours - expected).max() <= part * np.abs(expected).max(), key
+        if exact:
+            assert np.abs(ours - expected).max() <= STORED["float32"] * np.abs(expected).max(), key
+        assert np.linalg.norm(ours - expected) <= FLIPS * np.linalg.norm(expected), key
     norms = dict(zip(arrays["train/grad_norm_names"], arrays["train/grad_norm"], strict=True))
     assert len(norms) == len(found)
     for key, norm in norms.items():
         ours = np.linalg.norm(by_path[variable(network, key).path].numpy())
-        assert abs(ours - norm) <= part * max(norm, 1e-6), key
-    check_running(network, arrays, part=1e-5)
+        assert abs(ours - norm) <= (STORED["float32"] if exact else FLIPS) * max(norm, 1e-6), key
+    check_running(network, arrays, None if exact else 1e-5)

@@ -52,18 +52,17 @@ class BatchNormalization(keras.layers.Layer):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(..., n_channels) -> the same shape."""
         dtype = self.moving_mean.dtype  # half precision has it in float32
-        x = tf.cast(x, dtype)
-        gamma, beta = ((tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta))
-                       if self.affine
-                       else (tf.ones(x.shape[-1:], dtype), tf.zeros(x.shape[-1:], dtype)))  # fmt: skip
+        x, fused = tf.cast(x, dtype), dtype == "float32"
+        ones, zeros = tf.ones(x.shape[-1:], dtype), tf.zeros(x.shape[-1:], dtype)
+        line = (ones, zeros) if not self.affine else (+self.gamma, +self.beta)
         if training and self.trainable:
-            normalise = _fused if dtype == "float32" else _plain
-            y, mean, variance = normalise(x, gamma, beta, self.epsilon)
+            y, mean, variance = (_fused if fused else _plain)(x, *line, self.epsilon)
             self._follow(mean, variance, tf.size(x) // x.shape[-1])
         else:
-            mean, variance = (tf.convert_to_tensor(self.moving_mean),
-                              tf.convert_to_tensor(self.moving_variance))  # fmt: skip
-            y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, self.epsilon)
+            moving = +self.moving_mean, +self.moving_variance
+            # On a GPU the fused one has no repeatable gradient, which a frozen layer's input needs.
+            normalise = _fused if fused and not training else _plain
+            y, *_ = normalise(x, *line, self.epsilon, moving)
         return tf.cast(y, self.compute_dtype)
 
     def _follow(self, mean: tf.Tensor, unbiased: tf.Tensor, n: tf.Tensor) -> None:
@@ -84,29 +83,33 @@ class BatchNormalization(keras.layers.Layer):
         return super().get_config() | own
 
 
-Normalised = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # outputs, mean, unbiased variance
+Moments = tuple[tf.Tensor, tf.Tensor]  # mean and variance
+Normalised = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # outputs, mean, variance: unbiased if theirs
 
 
-def _fused(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> Normalised:
+def _fused(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, moments: Moments | None = None
+) -> Normalised:
     """By the one operation that TensorFlow has for it, three times as fast as `_plain`.
 
-    Its variance is unbiased; `tf.nn.fused_batch_norm` would raise epsilon to 1.001e-5.
+    `tf.nn.fused_batch_norm` would raise epsilon to 1.001e-5. Its variance is unbiased.
     """
     images = x if len(x.shape) == 4 else tf.reshape(x, (-1, 1, 1, x.shape[-1]))
-    none = tf.zeros(0)
+    mean, variance = moments or (tf.zeros(0), tf.zeros(0))
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=images, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon,
-        is_training=True,
+        x=images, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon,
+        is_training=moments is None,
     )  # fmt: skip
     return y if images is x else tf.reshape(y, tf.shape(x)), mean, variance
 
 
-def _plain(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> Normalised:
+def _plain(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, moments: Moments | None = None
+) -> Normalised:
     """In float64, which `_fused` does not take."""
-    axes = list(range(len(x.shape) - 1))
-    mean, variance = tf.nn.moments(x, axes)
-    n = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+    mean, variance = moments or tf.nn.moments(x, list(range(len(x.shape) - 1)))
     y = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+    n = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
     return y, mean, variance * (n / tf.maximum(n - 1, 1))
 
 
@@ -123,7 +126,7 @@ class PaddedMaxPooling2D(keras.layers.MaxPooling2D):
         super().__init__(**{"pool_size": 3, "strides": 2, "padding": "valid"} | kwargs)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """(n, height, width, n_channels) -> (n, (height + 1) // 2, (width + 1) // 2, n_channels)."""
+        """(n, height, width, c) -> (n, (height + 1) // 2, (width + 1) // 2, c)."""
         return super().call(tf.pad(x, PAD_BY_ONE, "SYMMETRIC"))
 
     def compute_output_spec(self, x: keras.KerasTensor) -> keras.KerasTensor:

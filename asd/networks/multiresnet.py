@@ -12,8 +12,8 @@ import math
 import keras
 from keras import layers
 
-from asd.networks.kinds import MultiResNet
 from asd.networks.layers import BatchNormalization, PaddedMaxPooling2D
+from asd.networks.settings import MultiResNet
 from asd.networks.spectra import Spectrogram, Spectrum
 from common import UserError
 
@@ -23,10 +23,8 @@ REDUCTION = 16  # channels a hidden unit of a gate
 STAGES = 4  # two residual blocks each; the last has `width` channels, each before half as many
 LEAST_SIZE = 36  # bins and frames of a spectrogram
 
-Settings = MultiResNet.Settings
 
-
-def build(settings: Settings, n_samples: int, sample_rate: int) -> keras.Model:
+def build(settings: MultiResNet, n_samples: int, sample_rate: int) -> keras.Model:
     """The network, not trained; weights are drawn from U(-b, b), b = 1 / sqrt(fan in).
 
     It takes waves, (n_clips, n_samples) float32, or, with `input: spectrogram`, what `front_end`
@@ -63,7 +61,7 @@ def build(settings: Settings, n_samples: int, sample_rate: int) -> keras.Model:
     return keras.Model(inputs, joined, name="multiresnet")
 
 
-def front_end(settings: Settings, n_samples: int, sample_rate: int) -> keras.Model:
+def front_end(settings: MultiResNet, n_samples: int, sample_rate: int) -> keras.Model:
     """What makes the input of a network with `input: spectrogram` of waves.
 
     (n_clips, n_samples) float32 -> (n_clips, n_bins or n_mels, n_frames)
@@ -81,19 +79,19 @@ def least_samples_of_fft() -> int:
     return 2 * (n - 1)
 
 
-def _spectrogram(settings: Settings, i: int, sample_rate: int) -> Spectrogram:
+def _spectrogram(settings: MultiResNet, i: int, sample_rate: int) -> Spectrogram:
     return Spectrogram(
         settings.n_ffts[i], sample_rate, settings.range_hz, settings.n_mels, settings.padding,
         settings.log, settings.subtract_time_mean, name=f"stft{i}.spec",
     )  # fmt: skip
 
 
-def _shape(settings: Settings, i: int, n_samples: int, sample_rate: int) -> tuple[int, ...]:
+def _shape(settings: MultiResNet, i: int, n_samples: int, sample_rate: int) -> tuple[int, ...]:
     """(1, n_frames, n_bins or n_mels) of a clip."""
     return _spectrogram(settings, i, sample_rate).compute_output_shape((1, n_samples))
 
 
-def _check_size(settings: Settings, i: int, n_samples: int, sample_rate: int) -> None:
+def _check_size(settings: MultiResNet, i: int, n_samples: int, sample_rate: int) -> None:
     """See that a spectrogram is large enough for its branch."""
     n_fft, (low, high) = settings.n_ffts[i], settings.range_hz
     if high > sample_rate / 2:
@@ -113,7 +111,7 @@ def _check_size(settings: Settings, i: int, n_samples: int, sample_rate: int) ->
 class _Parts:
     """Layers as the settings want them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: MultiResNet) -> None:
         self.settings, self.width = settings, settings.width
 
     def _weights(self, fan_in: int) -> dict:

@@ -1,0 +1,52 @@
+"""Sections of the YAML that say how a network is made; without TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from asd.sections import Section
+from common import Positive
+
+MOST_SPECTROGRAMS = 3
+CHANNEL_STEPS = 8  # the narrowest layers have an eighth of the width
+NFft = Annotated[int, msgspec.Meta(ge=2, le=2**20, multiple_of=2)]  # frames overlap by half
+
+
+class MultiResNet(Section, omit_defaults=True):
+    """What the network takes and how it is made.
+
+    A default is what the record of a model without that key means: the toolkit's network as
+    it has been since July 2025. Before, it had padding: reflect and affine: true.
+    """
+
+    input: Literal["wave", "spectrogram"] = "wave"
+    width: Annotated[int, msgspec.Meta(ge=CHANNEL_STEPS, multiple_of=CHANNEL_STEPS)] = 128
+    n_ffts: Annotated[tuple[NFft, ...], msgspec.Meta(max_length=MOST_SPECTROGRAMS)] = (1024,)
+    fft: bool = True  # a branch on the magnitudes of the whole clip's spectrum
+    range_hz: tuple[float, float] = (200.0, 8000.0)  # of spectrograms, both ends included
+    n_mels: Positive | None = None  # null: bins of the Fourier transform, not mel bands
+    padding: Literal["zeros", "reflect"] = "zeros"  # of clips, by half a frame on either side
+    log: bool = False  # spectrograms in dB
+    subtract_time_mean: bool = False  # from each bin or band of a clip
+    affine: bool = False  # batch normalisation with gamma and beta
+    bias: bool = False  # of convolutions and dense layers
+    se: bool = True  # gates of channels in residual blocks; the branch fft always has them
+    gap: bool = False  # means over frequency instead of a dense layer on all of them
+    faithful: bool = False  # gates of under 16 channels have no hidden unit, and are 1/2
+
+    def __post_init__(self) -> None:
+        low, high = self.range_hz
+        if not 0 <= low < high:
+            raise ValueError(f"range_hz [{low}, {high}] must rise from 0 or above")
+        if not (self.n_ffts or self.fft):
+            raise ValueError("n_ffts is empty and fft is false: no branch is left")
+        if self.input == "spectrogram" and (self.fft or len(self.n_ffts) != 1):
+            raise ValueError("input: spectrogram is that of one branch; set fft to false, and "
+                             "one length in n_ffts")  # fmt: skip
+
+    @property
+    def size(self) -> int:
+        """Elements of an embedding: width x branches."""
+        return self.width * (self.fft + len(self.n_ffts))
