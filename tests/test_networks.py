@@ -465,6 +465,19 @@ def test_batch_normalisation(shape, dtype):
         assert np.allclose(layer.moving_mean, 0.2 * mean, rtol=1e-5)
 
 
+def test_half_precision_keeps_its_statistics_whole():
+    """The values of a batch leave the range of float16 when they are squared."""
+    from asd.networks.layers import BatchNormalization
+
+    x = np.array([[-1000.0], [1000.0], [3000.0]], np.float16)
+    layer = BatchNormalization(dtype="mixed_float16")
+    ours = layer(x, training=True)
+    assert ours.dtype == "float16"
+    assert np.allclose(ours, x.astype(float).std() ** -1 * (x.astype(float) - 1000), atol=1e-3)
+    assert layer.moving_variance.dtype == "float32"
+    assert np.allclose(layer.moving_variance, 0.9 + 0.1 * 4e6, rtol=1e-5)
+
+
 def test_small_variances_keep_their_epsilon():
     """TensorFlow's own function for the fused operation raises it to 1.001e-5."""
     from asd.networks.layers import BatchNormalization

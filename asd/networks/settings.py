@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 
 from asd.sections import Section
-from common import Positive
 
 MOST_SPECTROGRAMS = 3
 CHANNEL_STEPS = 8  # the narrowest layers have an eighth of the width
+Width = Annotated[int, msgspec.Meta(ge=CHANNEL_STEPS, le=4096, multiple_of=CHANNEL_STEPS)]
+Mels = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 NFft = Annotated[int, msgspec.Meta(ge=2, le=2**20, multiple_of=2)]  # frames overlap by half
 
 
@@ -22,11 +23,11 @@ class MultiResNet(Section, omit_defaults=True):
     """
 
     input: Literal["wave", "spectrogram"] = "wave"
-    width: Annotated[int, msgspec.Meta(ge=CHANNEL_STEPS, multiple_of=CHANNEL_STEPS)] = 128
+    width: Width = 128
     n_ffts: Annotated[tuple[NFft, ...], msgspec.Meta(max_length=MOST_SPECTROGRAMS)] = (1024,)
     fft: bool = True  # a branch on the magnitudes of the whole clip's spectrum
     range_hz: tuple[float, float] = (200.0, 8000.0)  # of spectrograms, both ends included
-    n_mels: Positive | None = None  # null: bins of the Fourier transform, not mel bands
+    n_mels: Mels | None = None  # null: bins of the Fourier transform, not mel bands
     padding: Literal["zeros", "reflect"] = "zeros"  # of clips, by half a frame on either side
     log: bool = False  # spectrograms in dB
     subtract_time_mean: bool = False  # from each bin or band of a clip
