@@ -369,6 +369,19 @@ def test_gates_of_few_channels():
     assert np.array_equal(gate(np.full((1, 2, 2, 2), 3.0, np.float32)), np.full((1, 2, 2, 2), 1.5))
 
 
+def test_means_instead_of_places():
+    """With gap the dense layers take means over length and over frequency."""
+    import keras
+
+    network = MultiResNet.build(small(fft=True, gap=True), 96000, RATE)
+    names = ("fft.c3.se", "fft.mean", "stft0.tmax", "stft0.mean")
+    tap = keras.Model(network.input, [network.get_layer(name).output for name in names])
+    long, mean, high, mean_of_bins = (values.numpy() for values in tap(drawn_waves(2, 96000)))
+    assert long.shape == (2, 2, 16) and high.shape == (2, 1, 4, 16)
+    assert np.allclose(mean, long.mean(axis=1), rtol=1e-5)
+    assert np.allclose(mean_of_bins, high[:, 0].mean(axis=1), rtol=1e-5)
+
+
 def test_initial_weights():
     """Uniform within 1 / sqrt(fan in), biases too."""
     network = MultiResNet.build(small(bias=True, width=128), 8000, RATE)
