@@ -81,10 +81,12 @@ class Learner:
         waves, labels = self._augment(keys.split(key, 0), waves, labels)
         with tf.GradientTape() as tape:
             embeddings = self._network(waves, training=True)
-            loss = tf.zeros(())
+            losses = []
             for i, task in enumerate(self._tasks):
                 own = keys.split(key, 1 + i)
-                loss += task.weight * task.head(embeddings, labels[str(i)], own, training=True)
+                loss = task.head(embeddings, labels[str(i)], own, training=True)
+                losses.append(task.weight * loss)
+            loss = tf.add_n(losses)
         gradients = tape.gradient(loss, self._trainable)
         self._optimiser.apply_gradients(zip(gradients, self._trainable, strict=True))
         return loss
