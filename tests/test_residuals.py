@@ -7,12 +7,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import call, frames_of, write_config
+from conftest import SCRIPTS, call, frames_of, write_config
 
 import common
 from asd import config, files
 from asd.detectors import kinds, residuals
 from asd.detectors.residuals import Kept, Mahalanobis
+from asd.embedded import host
 from common import UserError
 
 FEATURE = {"n_mels": 16}
@@ -172,6 +173,31 @@ def test_target_clips_that_are_not_learnt_from_are_told(data, capsys):
         detector.fit(dataclasses.replace(store, clips=tuple(clips)))
         warning = "all 2 target clips validate, and none is learnt from"
         assert (warning in capsys.readouterr().out) == told
+
+
+def test_the_distance_goes_to_c_and_is_verified(data, capsys):
+    """Of the score that the configuration asks for; what was changed by hand is refused."""
+    if host.compiler() is None:
+        pytest.skip("no C compiler")
+    cfg = write(data, score="mahalanobis")
+    for name in SCRIPTS:
+        boards = ("--boards", "none") if name.startswith("03") else ()
+        assert call(name, "-d", "-c", cfg, *boards) == 0, capsys.readouterr()
+    assert "the Mahalanobis distance in C: scores off by" in capsys.readouterr().out
+    header, row = files.read_csv(data / "result/mcu.csv")
+    assert float(row[header.index("distance_error")]) < 1e-5
+    source = data / "model/model_ToyTest_c/model_distance.c"
+    text = source.read_text()
+    source.write_text(text.replace("0.0F", "1.0F"))
+    assert call("03_tflite_test.py", "-d", "-c", cfg, "--boards", "none") == 1
+    assert "model_distance.c differs; run 02_convert.py" in capsys.readouterr().err
+    cfg = write(data)
+    for name in SCRIPTS:
+        boards = ("--boards", "none") if name.startswith("03") else ()
+        assert call(name, "-d", "-c", cfg, *boards) == 0, capsys.readouterr()
+    assert not source.exists()
+    header, row = files.read_csv(data / "result/mcu.csv")
+    assert row[header.index("distance_error")] == ""
 
 
 # What goes wrong
