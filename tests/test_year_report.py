@@ -199,6 +199,12 @@ def test_an_undefined_figure_has_its_reason(tmp_path, capsys, missing):
     assert f"2 of 7 machine types: valve: section 0 smix_auc: {reason}" in (capsys.readouterr().out)
 
 
+def test_of_machines_that_are_none_of_the_years_nothing_is_printed(capsys):
+    own = drawn("own", np.random.default_rng(0), 3, sections=("01",))
+    year_score.show(year_score.evaluate(years.of(2020), "dev", [own]), Path("official.csv"))
+    assert capsys.readouterr().out == ""
+
+
 def test_clips_that_are_none_of_the_years_have_a_reason():
     """Sections that the year does not have; those of its other data; no domain."""
     rng = np.random.default_rng(0)

@@ -123,8 +123,13 @@ def _counted(found: OfYear) -> str:
 
 
 def show(found: OfYear, path: Path) -> None:
-    """Print the terms of the official score by machine type and section, and the total."""
+    """Print the terms of the official score by machine type and section, and the total.
+
+    Nothing of machine types that are all none of the year's.
+    """
     year = found.year
+    if not any(one.is_counted for one in found.machines):
+        return
     headings = HEADINGS if year.has_domains else HEADINGS_WITHOUT_DOMAINS
     titles = "".join(f"{headings[term]:>12}" for term in year.terms)
     print(f"\n{'machine':<14}{'section':<9}{titles}{'official':>10}")
