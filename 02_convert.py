@@ -78,7 +78,7 @@ def main(argv=None):
         if chain := detector.chain():
             chains[machine_type] = chain, detector.error, source
         else:
-            print(f"{path}: a {detector.kind} detector has no network that becomes TFLite or C")
+            print(f"{path}: detector.kind {detector.kind} has nothing that becomes TFLite or C")
     with_clips = [name for name in chains if has_clips(paths, name, "train")]
     clip_sets = survey(paths, with_clips, "train", args.skip_bad_clips)
     files.check_writable(paths.models)

@@ -130,7 +130,7 @@ def main(argv=None):
             conversions = check_files(paths, clip_set.machine_type, path)
             compared.append(Compared(keras, clips, detector.error, conversions))
         else:
-            print(f"{path}: a {detector.kind} detector has no TFLite or C to compare with")
+            print(f"{path}: detector.kind {detector.kind} has no TFLite or C to compare with")
     if not compared:
         return 0
     return verify(cfg, paths, compared, ready, missing, args.all_windows)

@@ -153,7 +153,7 @@ def test_keras_tflite_and_onnx_of_one_function_are_the_same_detector(data, netwo
     assert all(rows == found[".keras"][1] for _, rows in found.values())
     capsys.readouterr()
     assert call("02_convert.py", "-d", "-c", path) == 0
-    assert "a frozen detector has no network that becomes TFLite or C" in capsys.readouterr().out
+    assert "detector.kind frozen has nothing that becomes TFLite or C" in capsys.readouterr().out
 
 
 def test_a_model_without_the_key_is_one_of_mean_mel_frames(data, capsys):

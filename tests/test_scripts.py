@@ -396,8 +396,8 @@ def test_a_frozen_detector_goes_through_the_scripts(data, capsys):
         assert call(name, "-d", "-c", config, *NO_BOARDS) == 0
     out = capsys.readouterr().out
     assert "12 rows of mean mel frames" in out
-    assert out.count("a frozen detector has no network that becomes TFLite or C") == 1
-    assert out.count("a frozen detector has no TFLite or C to compare with") == 1
+    assert out.count("detector.kind frozen has nothing that becomes TFLite or C") == 1
+    assert out.count("detector.kind frozen has no TFLite or C to compare with") == 1
     assert listing(data / "model") == ["model_ToyTest.json", "model_ToyTest.npz",
                                        "normal_score_ToyTest.csv"]  # fmt: skip
     feature = load_config(config).feature
