@@ -243,6 +243,12 @@ def test_a_single_class_is_one_line(trained, tmp_path, capsys):
     assert "detector.tasks[0].of: all training clips are of the one class 0" in line
 
 
+def test_batches_of_one_clip_are_refused(trained, tmp_path, capsys):
+    _, cfg = copy_of(trained, tmp_path, fit={"batch_size": 1})
+    assert call("00_train.py", "-d", "-c", cfg, "--overwrite") == 1
+    assert "fit.batch_size 1: batch normalisation needs two clips" in capsys.readouterr().err
+
+
 def test_without_a_network_the_training_is_named(trained, tmp_path, capsys):
     folder, cfg = copy_of(trained, tmp_path)
     (folder / "model/model_all.keras").unlink()

@@ -185,7 +185,15 @@ class Network:
         return Segments(tuple(ordered), n_samples)
 
     def fit(self, train: Segments, checkpoint: Path) -> Fitted:
-        """Train, or go on from the checkpoint of an interrupted training of the same make."""
+        """Train, or go on from the checkpoint of an interrupted training of the same make.
+
+        Raises
+        ------
+        UserError : clips are too short for the network, all are of one class, batches are of one
+            clip, or the loss is not a number.
+        """
+        if self._cfg.fit.batch_size == 1:
+            raise UserError("fit.batch_size 1: batch normalisation needs two clips or more")
         import keras_model
 
         keras_model.start_tensorflow(self._cfg.seed)
