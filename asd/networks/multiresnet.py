@@ -7,11 +7,10 @@ its whole: "stft0.s1a.conv1".
 
 from __future__ import annotations
 
-import math
-
 import keras
 from keras import layers
 
+from asd.networks import initialisers
 from asd.networks.layers import BatchNormalization, PaddedMaxPooling2D
 from asd.networks.settings import MultiResNet
 from asd.networks.spectra import Spectrogram, Spectrum
@@ -115,14 +114,12 @@ class _Parts:
         self.settings, self.width = settings, settings.width
 
     def _weights(self, fan_in: int) -> dict:
-        """Uniform in -1 / sqrt(fan in) to 1 / sqrt(fan in), PyTorch's way."""
-        limit = 1 / math.sqrt(fan_in)
-
-        def uniform() -> keras.Initializer:
-            return keras.initializers.RandomUniform(-limit, limit)
-
-        return {"use_bias": self.settings.bias, "kernel_initializer": uniform(),
-                "bias_initializer": uniform()}  # fmt: skip
+        """How a layer with so many inputs begins."""
+        return {
+            "use_bias": self.settings.bias,
+            "kernel_initializer": initialisers.by_inputs(),
+            "bias_initializer": initialisers.bias_by_inputs(fan_in),
+        }
 
     def conv1d(self, x, name: str, length: int, step: int):
         weights = self._weights(length * x.shape[-1])

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from asd.networks.layers import BatchNormalization
+
 LEAST_VARIANCE = 1e-4  # below it the root is too steep
-BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 @keras.saving.register_keras_serializable(package="asd")
@@ -31,14 +32,14 @@ class AttentivePooling(keras.layers.Layer):
     def build(self, frames_shape: tuple[int | None, ...]) -> None:
         values = frames_shape[-1]
         hidden = self.hidden or max(values // 16, 1)
-        dense, norm = keras.layers.Dense, keras.layers.BatchNormalization
+        dense, norm = keras.layers.Dense, BatchNormalization
         how = {"dtype": self.dtype_policy}
         self.narrow = dense(hidden, name="narrow", **how)
-        self.narrow_norm = norm(name="narrow_norm", **BATCH_NORM, **how)
+        self.narrow_norm = norm(name="narrow_norm", **how)
         self.wide = dense(values, name="wide", **how)
-        self.norm = norm(name="norm", **BATCH_NORM, **how)
+        self.norm = norm(name="norm", **how)
         self.dense = dense(self.units, name="dense", **how)
-        self.out_norm = norm(name="out_norm", **BATCH_NORM, **how)
+        self.out_norm = norm(name="out_norm", **how)
         of_frames = ((self.narrow, 3 * values), (self.narrow_norm, hidden), (self.wide, hidden))
         of_clips = ((self.norm, 2 * values), (self.dense, 2 * values), (self.out_norm, self.units))
         for layer, width in of_frames:
