@@ -12,7 +12,7 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,12 +85,14 @@ def covariances(parts: Iterable[tuple[np.ndarray, bool]], n_mels: int) -> Kept:
     moments = {is_target: _Moments(n_mels) for is_target in (False, True)}
     for frames, is_target in parts:
         moments[is_target].add(frames)
-    source, target = (
-        one.scatter() / max(one.count - 1, 1) if one.count else None for one in moments.values()
-    )
-    if source is None:
-        source, target = target, None
-    return Kept(source, target)
+    counts = {is_target: one.count for is_target, one in moments.items()}
+    return _divided({is_target: one.scatter() for is_target, one in moments.items()}, counts)
+
+
+def _divided(scatters: dict[bool, Any], counts: dict[bool, int]) -> Kept:
+    """Sums of products over counts less one; what there is of one domain only is the source's."""
+    found = [scatters[one] / max(counts[one] - 1, 1) for one in (False, True) if counts[one]]
+    return Kept(found[0], found[1] if len(found) > 1 else None)
 
 
 def published_covariances(batches: Iterable[tuple[np.ndarray, np.ndarray]], n_mels: int) -> Kept:
@@ -114,12 +116,7 @@ def published_covariances(batches: Iterable[tuple[np.ndarray, np.ndarray]], n_me
             moments.add(own.reshape(-1, n_mels).astype(np.float64))
             counts[is_target] += len(own)
             scatters[is_target] = scatters[is_target] + moments.scatter()
-    source, target = (
-        scatters[one] / max(counts[one] - 1, 1) if counts[one] else None for one in (False, True)
-    )
-    if source is None:
-        source, target = target, None
-    return Kept(source, target)
+    return _divided(scatters, counts)
 
 
 def _inverse(covariance: np.ndarray, domain: str) -> np.ndarray:
