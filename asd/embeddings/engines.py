@@ -67,6 +67,7 @@ def _keras(path: Path) -> Opened:
     import tensorflow as tf
 
     import asd.networks.layers
+    import asd.networks.patches
     import asd.networks.pooling
     import asd.networks.spectra  # noqa: F401
 

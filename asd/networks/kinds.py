@@ -29,7 +29,20 @@ class MultiResNet:
         return multiresnet.build(settings, n_samples, sample_rate)
 
 
-KINDS = {"multiresnet": MultiResNet}
+class Student:
+    """A small separable network on log-mel patches, whose int8 body fits a microcontroller."""
+
+    Settings = settings.Student
+
+    @staticmethod
+    def build(settings: settings.Student, n_samples: int, sample_rate: int) -> keras.Model:
+        """See `asd.networks.student.build`."""
+        from asd.networks import student
+
+        return student.build(settings, n_samples, sample_rate)
+
+
+KINDS = {"multiresnet": MultiResNet, "student": Student}
 
 
 def build(choice: Choice, n_samples: int, sample_rate: int) -> keras.Model:

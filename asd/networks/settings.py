@@ -51,3 +51,27 @@ class MultiResNet(Section, omit_defaults=True):
     def size(self) -> int:
         """Elements of an embedding: width x branches."""
         return self.width * (self.fft + len(self.n_ffts))
+
+
+Frames = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+Channels = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+
+
+class Student(Section, omit_defaults=True):
+    """The patches that the small network takes, and its layers."""
+
+    n_mels: Mels = 32
+    n_fft: Annotated[int, msgspec.Meta(ge=2, le=2**16, multiple_of=2)] = 1024  # samples
+    hop_length: Annotated[int, msgspec.Meta(ge=1, le=2**16)] = 512  # samples
+    frames: Frames = 32  # of a patch
+    step: Frames = 32  # frames from a patch to the next
+    channels: Annotated[tuple[Channels, ...], msgspec.Meta(min_length=1, max_length=64)] = (
+        24, 48, 48, 64, 64,
+    )  # fmt: skip
+    steps: tuple[Literal[1, 2], ...] = (1, 2, 1, 2, 1)  # of these blocks, in time and mel bands
+    size: Channels = 64  # elements of an embedding
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.steps):
+            raise ValueError(f"{len(self.channels)} channels and {len(self.steps)} steps: each "
+                             "block has one of both")  # fmt: skip
