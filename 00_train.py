@@ -26,13 +26,8 @@ from asd.paths import Paths, record_of
 
 def learn(cfg, paths, detector, clip_sets, args):
     """Train what all machine types share, if it is not there already."""
-    network, others = detector.network, detector.others
-    how = network.rows, args.skip_bad_clips, args.verify
-    stores = [store.load(paths, one, *how) for one in clip_sets]
-    if others:
-        more = survey(others, find_machine_types(others), "train", args.skip_bad_clips)
-        stores += [store.load(others, one, *how) for one in more]
-    clips, paths = network.segments(stores), detector.network_paths
+    network, paths = detector.network, detector.network_paths
+    clips = detector.learnt_from(clip_sets, args.skip_bad_clips, args.verify)
     print(f"{ALL}: {clips}")
     if provenance.is_trained(network, paths, clips, ALL, args.overwrite):
         print(f"{ALL}: already trained on these clips with this configuration; kept")

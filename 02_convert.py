@@ -19,9 +19,10 @@ from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
+from asd.detectors.embedding import ALL
 from asd.embedded import boards, codegen, distance
 from asd.paths import Paths, record_of
-from asd.tflite import fold
+from asd.tflite import body, fold
 from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
 
 
@@ -44,22 +45,81 @@ def convert(cfg, paths, chain, error, source, clips, machine_type):
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
     how = per_channel, cfg.convert.bias_correction, variants
     contents = dict(conversions(prepared, windows, *how))
-    for variant, content in contents.items():
-        path = paths.tflite(machine_type, variant.suffix)
-        made = provenance.of_conversion(cfg, source, variant, content, calibration)
-        with files.whole_file(path, durable=True) as temporary:
-            temporary.write_bytes(content)
-            files.write_json(record_of(path), made, durable=True)
-        print(f"{path}: {variant.title}, {len(content):,} bytes")
+    write(cfg, paths, machine_type, source, contents, calibration)
     if clips:
         folder = paths.c_source(machine_type)
         codegen.write(contents[MCU], folder)
         distance.write(distance.in_c(error), cfg.feature.frames, folder)
         print(f"{folder}/: C99 source of the last one")
     else:
-        provenance.remove_stale(paths, machine_type, source)
-        print(f"{machine_type}: no int8 files, their activations are calibrated on training clips; "
-              f"put some into {paths.clips(machine_type, 'train')} and run again")  # fmt: skip
+        tell_uncalibrated(paths, machine_type, source, paths.clips(machine_type, "train"))
+
+
+def convert_network(cfg, paths, detector, clips):
+    """Write the variants of the network of all machine types; without clips, the float one."""
+    body.check(cfg.convert)
+    path = detector.network_path
+    provenance.check_model(detector.network, path)
+    source = {"model": path.name, "sha256": files.file_hash(path)}
+    parts, rows, calibration = detector.parts(), None, None
+    if clips:
+        chosen = calibration_clips(cfg.convert, [clip.name for clip in clips.clips])
+        how = chosen, cfg.convert.network_rows, cfg.seed
+        count, rows = body.calibration(parts, clips, *how)
+        calibration = provenance.of_calibration(cfg, clips, chosen, count)
+    variants = [variant for variant in body.NETWORK_VARIANTS if clips or not variant.calibrated]
+    contents = {variant: body.convert(parts, variant, rows) for variant in variants}
+    write(cfg, paths, ALL, source, contents, calibration, {"rows": parts.n_rows,
+          "samples": int(parts.front.input_shape[-1])})  # fmt: skip
+    if not clips:
+        tell_uncalibrated(paths, ALL, source, paths.data)
+
+
+def write_centres(cfg, paths, detector, path, machine_type):
+    """Write what a device compares the embeddings of a machine type with."""
+    source = {"model": path.name, "sha256": files.file_hash(path)}
+    detector.load(path)
+    kept, target = detector.centres(), paths.centres(machine_type)
+    with files.whole_file(target, durable=True) as temporary:
+        kept.save(temporary)
+        sha256 = files.file_hash(temporary)
+        record = provenance.of_centres(cfg, source, kept, sha256)
+        files.write_json(record_of(target), record, durable=True)
+    count, width = kept.vectors.shape
+    print(f"{target}: {count} vectors of {width} {kept.vectors.dtype}, {kept.bytes:,} bytes")
+
+
+def write(cfg, paths, name, source, contents, calibration, more=None):
+    """Write the TFLite files of a model and their records."""
+    for variant, content in contents.items():
+        path = paths.tflite(name, variant.suffix)
+        made = provenance.of_conversion(cfg, source, variant, content, calibration) | (more or {})
+        with files.whole_file(path, durable=True) as temporary:
+            temporary.write_bytes(content)
+            files.write_json(record_of(path), made, durable=True)
+        print(f"{path}: {variant.title}, {len(content):,} bytes")
+
+
+def tell_uncalibrated(paths, name, source, folder):
+    """Say why there are no int8 files, and remove those of another model."""
+    provenance.remove_stale(paths, name, source)
+    print(f"{name}: no int8 files, their activations are calibrated on training clips; "
+          f"put some into {folder} and run again")  # fmt: skip
+
+
+def networks(cfg, paths, detector, machine_types, models, args):
+    """Convert the network, and what a device compares with of each machine type."""
+    own = detector.network_paths
+    # Those that it has learnt from, whichever are asked for: one file serves all of them.
+    known = [name for name in find_machine_types(paths)
+             if paths.find_model(name, detector.suffixes) and has_clips(paths, name, "train")]  # fmt: skip
+    clip_sets = survey(paths, known, "train", args.skip_bad_clips)
+    files.check_writable(own.models)
+    files.check_writable(paths.models)
+    clips = detector.learnt_from(clip_sets, args.skip_bad_clips, args.verify) if known else None
+    convert_network(cfg, own, detector, clips)
+    for machine_type, path in zip(machine_types, models, strict=True):
+        write_centres(cfg, paths, detector, path, machine_type)
 
 
 def main(argv=None):
@@ -71,6 +131,9 @@ def main(argv=None):
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     for path in models:
         provenance.check_model(detector, path)
+    if detector.scope == "all":
+        networks(cfg, paths, detector, machine_types, models, args)
+        return
     chains = {}
     for machine_type, path in zip(machine_types, models, strict=True):
         source = {"model": path.name, "sha256": files.file_hash(path)}  # of what is loaded

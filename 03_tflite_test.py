@@ -4,37 +4,46 @@
 
 Reads <data>/<type>/test/*.wav, the TFLite files and C source of 02_convert.py and the scores of
 01_test.py. Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv,
-parity.csv and, of the C on this machine and on emulated boards, mcu.csv into the result folder.
+parity.csv and, of the C on this machine and on emulated boards, mcu.csv into the result folder; of
+a network of embeddings its TFLite files score by the centres, and embeddings.csv tells how far
+embeddings are apart.
 Exit status 1 when a tolerance of the configuration is exceeded or a byte differs.
 """
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
+import numpy as np
+
 import common
 from asd import cli, config, files, provenance, store
+from asd.backends import centres
 from asd.clips import Scores
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
+from asd.detectors.embedding import ALL
 from asd.embedded import boards, costs, targets
-from asd.evaluation import parity, scores, tables
+from asd.evaluation import deviations, parity, scores, tables
 from asd.paths import Paths
-from asd.tflite import litert
+from asd.tflite import body, litert
 from asd.tflite.convert import MCU, VARIANTS, Variant
 
+TITLES = {variant.suffix: variant.title for variant in VARIANTS}
 
-def check_files(paths, machine_type, model):
+
+def check_files(paths, name, model, variants=VARIANTS):
     """See that every TFLite file is of this model; return how each was converted."""
-    tflite_files = {variant: paths.tflite(machine_type, variant.suffix) for variant in VARIANTS}
+    tflite_files = {variant: paths.tflite(name, variant.suffix) for variant in variants}
     if not any(path.exists() for v, path in tflite_files.items() if v.calibrated):
         tflite_files = {v: path for v, path in tflite_files.items() if not v.calibrated}
-        print(f"{machine_type}: no int8 files to compare; 02_convert.py makes them with clips in "
-              f"{paths.clips(machine_type, 'train')}")  # fmt: skip
+        folder = paths.data if name == ALL else paths.clips(name, "train")
+        print(f"{name}: no int8 files to compare; 02_convert.py makes them with clips in {folder}")
     return {v: provenance.check_conversion(path, model) for v, path in tflite_files.items()}
 
 
@@ -42,19 +51,54 @@ class Compared(NamedTuple):
     """A machine type: what its model gives, and what is compared with it."""
 
     keras: Scores
-    clips: store.Store  # frames
-    error: common.Error  # of a clip, from which the scores are made
     conversions: dict[Variant, dict[str, Any]]  # how each TFLite file was made
+    score: Callable[[Variant], np.ndarray]  # by a TFLite file
+    clips: store.Store | None = None  # frames, of a model that becomes C
+    error: common.Error | None = None  # of a clip, from which its scores are made
+
+
+def of_chain(cfg, paths, detector, path, clips, keras):
+    """What is compared of a machine type whose model is a chain of dense layers."""
+    name, error, n = keras.machine_type, detector.error, cfg.feature.frames
+
+    def score(variant):
+        predict = litert.predictor(paths.tflite(name, variant.suffix))
+        return common.anomaly_scores(predict, clips, n, error=error)
+
+    return Compared(keras, check_files(paths, name, path), score, clips, error)
+
+
+class Network:
+    """The TFLite files of a network of embeddings, and what they give for machine types."""
+
+    def __init__(self, paths, detector):
+        self.paths, self.detector, own = paths, detector, detector.network_paths
+        self.conversions = check_files(own, ALL, detector.network_path, body.NETWORK_VARIANTS)
+        self.rows = {v: detector.rows_of(own.tflite(ALL, v.suffix)) for v in self.conversions}
+        self.deviations, self.stood_for = [], []
+
+    def compared(self, path, clip_set, clips, scored, args):
+        """What is compared of a machine type; scored are its clips by the detector's back end."""
+        name = clip_set.machine_type
+        provenance.check_centres(self.paths.centres(name), path)
+        kept = centres.load(self.paths.centres(name))
+        keras = clips.read(range(len(clips)))  # (n_clips, width) float32
+        others = {}
+        for variant, rows in self.rows.items():
+            own = store.load(self.paths, clip_set, rows, args.skip_bad_clips, args.verify)
+            others[variant] = own.read(range(len(own)))
+            self.deviations.append(deviations.of(variant.suffix, name, keras, others[variant]))
+        by_centres = Scores(clips.clips, kept.score(keras))
+        self.stood_for.append(deviations.stood_for(kept, scored, by_centres))
+        score = {variant: kept.score(values) for variant, values in others.items()}
+        return Compared(by_centres, self.conversions, score.__getitem__)
 
 
 def compare(cfg, paths, one):
     """Score the clips by every TFLite file: rows of comparisons, and tables by variant."""
-    keras, clips = one.keras, one.clips
-    rows, evaluated = [], {}
+    keras, rows, evaluated = one.keras, [], {}
     for variant, conversion in one.conversions.items():
-        predict = litert.predictor(paths.tflite(keras.machine_type, variant.suffix))
-        values = common.anomaly_scores(predict, clips, cfg.feature.frames, error=one.error)
-        scored = Scores(clips.clips, values)
+        scored = Scores(keras.clips, one.score(variant))
         scores.write(paths, scored, variant.suffix)
         weights = conversion["dense_weights"]
         tolerance = parity.tolerance_of(cfg.parity, variant.quantised, weights)
@@ -82,8 +126,8 @@ def measure_c(cfg, paths, one, ready, all_windows):
     )
 
 
-def verify(cfg, paths, compared, ready, missing, all_windows):
-    """Compare TFLite files, then C, with the Keras models; the exit status."""
+def verify(cfg, paths, compared):
+    """Compare TFLite files with the Keras models; the exit status."""
     rows, by_type = [], []
     for one in compared:
         of_type, evaluated = compare(cfg, paths, one)
@@ -98,8 +142,11 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
     parity.write(paths.table("parity"), rows)
     if any(how["reference_fold"] for one in compared for how in one.conversions.values()):
         print("reference_fold: true: another function than the Keras model, by its configuration")
-    lost = parity.show(rows, {v.suffix: v.title for v in VARIANTS}, paths.table("parity"))
+    return parity.show(rows, TITLES, paths.table("parity"))
 
+
+def verify_c(cfg, paths, compared, ready, missing, all_windows):
+    """Compare C with the TFLite files; the exit status."""
     measured, failures = [], []
     for one in compared:
         if MCU in one.conversions:
@@ -107,7 +154,7 @@ def verify(cfg, paths, compared, ready, missing, all_windows):
             measured += cost
             failures += failed
     costs.write(paths.table("mcu"), measured)
-    return costs.show(measured, missing, failures, paths.table("mcu")) or lost
+    return costs.show(measured, missing, failures, paths.table("mcu"))
 
 
 def main(argv=None):
@@ -121,19 +168,27 @@ def main(argv=None):
     files.check_writable(paths.results)
     ready, missing = targets.available(args.boards)
 
+    network = Network(paths, detector) if detector.scope == "all" else None
     compared = []
     for path, clip_set in zip(models, clip_sets, strict=True):
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
-        keras = scores.read(paths, path, clip_set.machine_type, clips)
+        scored = scores.read(paths, path, clip_set.machine_type, clips)
         detector.load(path)
-        if detector.chain():
-            conversions = check_files(paths, clip_set.machine_type, path)
-            compared.append(Compared(keras, clips, detector.error, conversions))
+        if network:
+            compared.append(network.compared(path, clip_set, clips, scored, args))
+        elif detector.chain():
+            compared.append(of_chain(cfg, paths, detector, path, clips, scored))
         else:
             print(f"{path}: detector.kind {detector.kind} has no TFLite or C to compare with")
     if not compared:
         return 0
-    return verify(cfg, paths, compared, ready, missing, args.all_windows)
+    if network:
+        deviations.write(paths.table("embeddings"), network.deviations)
+        deviations.show(network.deviations, network.stood_for, TITLES, paths.table("embeddings"))
+        paths.table("mcu").unlink(missing_ok=True)
+        return verify(cfg, paths, compared)
+    lost = verify(cfg, paths, compared)
+    return verify_c(cfg, paths, compared, ready, missing, args.all_windows) or lost
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ EVAL = "eval"  # the folder of what is made of the evaluation data
 SUBMISSION = "submission"  # the folder in it of what is submitted
 # The names in result and model folders, see `asd.paths.Paths`, that result_file cannot have.
 OTHER_FILES = (
-    rf"{EVAL}|{SUBMISSION}|(metrics|official|decisions|parity|mcu|skipped)\.csv"
+    rf"{EVAL}|{SUBMISSION}|(metrics|official|decisions|parity|embeddings|mcu|skipped)\.csv"
     r"|(tflite|anomaly_score_|decision_result_|normal_score_|model_|history_|checkpoint_).*"
     r"|(roc|histogram)_.*\.png"
 )
@@ -79,6 +79,9 @@ class Conversion(Section):
     bias_correction: bool
     calibration_windows: Positive
     calibration_list: Name | None  # a file of clip names, one a line: only these calibrate
+    network_rows: Positive  # patches or spectrograms that calibrate a network
+    centres: Positive  # of k-means, of a machine type
+    centre_type: Literal["int8", "float32"]
 
 
 class Tolerance(Section):

@@ -70,6 +70,10 @@ class Paths:
         """A TFLite file; `variant` is its suffix, "" for the float one."""
         return self.model(machine_type, f"{variant}.tflite")
 
+    def centres(self, machine_type: str) -> Path:
+        """What the embeddings of a converted network are compared with."""
+        return self.model(machine_type, "_centres.npz")
+
     def c_source(self, machine_type: str) -> Path:
         """Folder of the model's C source."""
         return self.model(machine_type, "_c")
@@ -88,7 +92,7 @@ class Paths:
         return self.results / (_prefix(variant) + self.cfg.result_file)
 
     def table(self, name: str) -> Path:
-        """One of the others: "metrics", "official", "decisions", "parity", "mcu", "skipped"."""
+        """One of the others: "metrics", "official", "decisions", "parity", "embeddings", "mcu", "skipped"."""
         return self.results / f"{name}.csv"
 
     def decisions(self, machine_type: str, section: str) -> Path:

@@ -10,14 +10,19 @@ from typing import Any
 import msgspec
 
 from asd import files
+from asd.backends.centres import Centres
 from asd.config import Config
 from asd.detectors.detector import Detector, Fitted
+from asd.features.segments import Segments
 from asd.paths import Paths, record_of
 from asd.store import Store
 from asd.tflite import reader
 from asd.tflite.convert import VARIANTS, Variant
 from asd.versions import versions
 from common import UserError
+
+
+AGAIN = "run 02_convert.py"
 
 
 def _plain(values: Any) -> Any:
@@ -199,10 +204,11 @@ def of_conversion(
 
 
 def of_calibration(
-    cfg: Config, store: Store, chosen: Sequence[int], n_windows: int
+    cfg: Config, store: Store | Segments, chosen: Sequence[int], n_windows: int
 ) -> dict[str, Any]:
     """What int8 activations were calibrated on: windows, clips and what stands for them."""
-    clips = [[store.clips[i].name, store.identities[i]] for i in chosen]
+    all_clips, identities = store.clips, store.identities
+    clips = [[all_clips[i].name, identities[i]] for i in chosen]
     return {
         "windows": n_windows,
         "clips": len(clips),
@@ -210,6 +216,36 @@ def of_calibration(
         "fingerprint": files.fingerprint(clips),
         "seed": cfg.seed,
     }
+
+
+def of_centres(
+    cfg: Config, source: dict[str, str], centres: Centres, sha256: str
+) -> dict[str, Any]:
+    """The record of a machine type's centres: `model_<type>_centres.json`.
+
+    Parameters
+    ----------
+    source : name and SHA-256 of the model whose training clips they stand for
+    sha256 : of their file
+    """
+    return {
+        "source": source,
+        "sha256": sha256,
+        "count": len(centres.vectors),
+        "bytes": centres.bytes,
+        "conversion": {"centres": cfg.convert.centres, "centre_type": cfg.convert.centre_type},
+        "versions": versions(),
+    }
+
+
+def check_centres(path: Path, model: Path) -> None:
+    """See that centres were made by 02_convert.py from the model that is there now.
+
+    Raises
+    ------
+    UserError : the file or its record is missing, or either is of something else.
+    """
+    _check_made(path, model)
 
 
 def remove_stale(paths: Paths, machine_type: str, source: dict[str, str]) -> None:
@@ -235,19 +271,24 @@ def check_conversion(path: Path, model: Path) -> dict[str, Any]:
     ------
     UserError : the file or its record is missing, or either is of something else.
     """
-    again = "run 02_convert.py"
+    record = _check_made(path, model)
+    conversion, weights, _ = files.read_keys(
+        record, "conversion", "conversion.dense_weights", "conversion.reference_fold"
+    )
+    if weights not in ("per_channel", "per_tensor"):
+        raise UserError(f"{record}: damaged, no such dense_weights; {AGAIN}")
+    return conversion
+
+
+def _check_made(path: Path, model: Path) -> Path:
+    """The record of a file that was made of the model; see `check_conversion`."""
     record = record_of(path)
     for needed in (path, record):
         if not needed.is_file():
-            raise UserError(f"{needed}: no such file; {again}")
-    sha256, source, conversion, weights, _ = files.read_keys(
-        record, "sha256", "source.sha256", "conversion", "conversion.dense_weights",
-        "conversion.reference_fold",
-    )  # fmt: skip
+            raise UserError(f"{needed}: no such file; {AGAIN}")
+    sha256, source = files.read_keys(record, "sha256", "source.sha256")
     if sha256 != files.file_hash(path):
-        raise UserError(f"{path}: damaged, or not the file {record.name} describes; {again}")
-    if weights not in ("per_channel", "per_tensor"):
-        raise UserError(f"{record}: damaged, no such dense_weights; {again}")
+        raise UserError(f"{path}: damaged, or not the file {record.name} describes; {AGAIN}")
     if source != files.file_hash(model):
-        raise UserError(f"{path}: made from another model than {model}; {again}")
-    return conversion
+        raise UserError(f"{path}: made from another model than {model}; {AGAIN}")
+    return record

@@ -136,7 +136,7 @@ def test_result_file_can_be_none_of_our_names():
     paths = Paths(config.load_config(), "dev")
     tables = [
         paths.table(name)
-        for name in ("metrics", "official", "decisions", "parity", "mcu", "skipped")
+        for name in ("metrics", "official", "decisions", "parity", "embeddings", "mcu", "skipped")
     ]
     pictures = [paths.picture(kind, "fan") for kind in ("roc", "histogram")]
     scores = [paths.scores("fan", "00"), paths.scores("fan", "00", "_quant")]

@@ -13,21 +13,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from asd import files, rows
-from asd.clips import Scores
+from asd import embeddings, files, rows, store
+from asd.backends import centres
+from asd.backends.centres import Centres
+from asd.clips import ClipSet, Scores
 from asd.config import Config
+from asd.corpora.find import find_machine_types
+from asd.corpora.survey import survey
 from asd.detectors.detector import Fitted
 from asd.detectors.frozen import Frozen
+from asd.embeddings import engines
 from asd.features import segments
 from asd.features.segments import Segments
 from asd.paths import Paths
 from asd.rows import Rows
 from asd.sections import Choice, Limit, Section
 from asd.store import Store
-from common import UserError
+from common import Feature, UserError
 
 if TYPE_CHECKING:
     from asd.discriminative import Task
+    from asd.networks.parts import Parts
 
 Part = Literal["machine", "section", "attributes", "domain"]
 
@@ -82,13 +88,17 @@ class Embedding:
     @functools.cached_property
     def _frozen(self) -> Frozen:
         """The frozen detector of the trained network's embeddings."""
-        path = self.network_paths.require_model(ALL, self.network.suffixes)
-        values = {"path": str(path), "input": "wave", "pooling": "mean"}
-        embedding = Choice(path, "detector.embedding", "file", values)
+        of_file, whole = self._of_network()
+        values = msgspec.to_builtins(of_file)
+        embedding = Choice(Path(of_file.path), "detector.embedding", "file", values)
         own = self._settings
         settings = Frozen.Settings(backend=own.backend, sections=own.sections, embedding=embedding)
-        whole = msgspec.structs.replace(self._cfg.feature, central_frames=None)
         return Frozen(msgspec.structs.replace(self._cfg, feature=whole), settings)
+
+    def _of_network(self) -> tuple[embeddings.Network.Settings, Feature]:
+        """How the network embeds clips, and that it does so with whole clips."""
+        whole = msgspec.structs.replace(self._cfg.feature, central_frames=None)
+        return embeddings.Network.Settings(path=str(self.network_path), input="wave"), whole
 
     @property
     def network_paths(self) -> Paths:
@@ -140,7 +150,42 @@ class Embedding:
         return self._frozen.normal_scores(train)
 
     def chain(self) -> None:
-        """None: the network is no chain of dense layers."""
+        """None: the network is no chain of dense layers; see `parts`."""
+
+    @property
+    def network_path(self) -> Path:
+        """The file of the trained network."""
+        return self.network_paths.require_model(ALL, self.network.suffixes)
+
+    def learnt_from(self, own: Sequence[ClipSet], skip_bad_clips: bool, verify: bool) -> Segments:
+        """The training clips of a run, and the others that the network learns from with them."""
+        how = self.network.rows, skip_bad_clips, verify
+        stores = [store.load(self._paths, one, *how) for one in own]
+        if others := self.others:
+            more = survey(others, find_machine_types(others), "train", skip_bad_clips)
+            stores += [store.load(others, one, *how) for one in more]
+        return self.network.segments(stores)
+
+    def parts(self) -> Parts:
+        """The front end of the trained network, and its body, which becomes TFLite."""
+        path = self.network_path
+        network = engines.keras_network(path)
+        from asd.networks import parts
+
+        try:
+            return parts.split(network)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    def rows_of(self, tflite: Path) -> Rows:
+        """Embeddings, one a clip, for which a TFLite file takes the place of the network's body."""
+        settings, feature = self._of_network()
+        return embeddings.Network(settings, feature, tflite).rows
+
+    def centres(self) -> Centres:
+        """What a device has in the place of the embeddings of a machine type's training clips."""
+        how, distance = self._cfg.convert, self._settings.backend.values.get("distance", "")
+        return centres.fit(*self._frozen.known, how.centres, how.centre_type, distance)
 
 
 ALL = "all"  # in the place of a machine type: the network of all of them

@@ -113,6 +113,7 @@ class Frozen:
             if not np.isfinite(embeddings).all():
                 raise ValueError("embeddings that are not numbers")
             domains, sections = domains.tolist(), sections.tolist()
+            self._embeddings, self._domains = embeddings, domains
             if is_fitted := str(arrays["fitted"]) == self._described:
                 self._backend.load(part(arrays, FITTED))
                 self._try(embeddings, sections)
@@ -133,6 +134,11 @@ class Frozen:
         scores = self._backend.score(embeddings[some], [sections[i] for i in some])
         if not np.isfinite(scores).all():
             raise ValueError("a back end whose scores are not numbers")
+
+    @property
+    def known(self) -> tuple[np.ndarray, list[str]]:
+        """The training clips' embeddings, (n_clips, width) float32, and domains, "" for none."""
+        return self._embeddings, self._domains
 
     def score(self, test: Store) -> Scores:
         """The back end's scores of the clips' embeddings."""

@@ -11,6 +11,7 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,8 +20,11 @@ from asd import files
 from asd.cli import quiet_stderr
 from asd.embeddings import lite
 from asd.embeddings.engine import Engine, Opened, one_each, reason
-from asd.tflite import keras_file
+from asd.tflite import body, keras_file
 from common import HERE, UserError
+
+if TYPE_CHECKING:
+    import keras
 
 MOST_BYTES = (1 << 31) - 1  # of a file: what a protobuf, and so an ONNX file, can have
 EXTRA = "asd/embeddings/requirements.txt"  # what .onnx needs beside the project's requirements
@@ -59,12 +63,16 @@ def _loaded(path: Path, sha256: str) -> Engine:
     return Engine(sha256, shape, outputs[-1] if known else None, run)
 
 
-def _keras(path: Path) -> Opened:
-    """A network that Keras runs; nothing in the file is run while it is read."""
+def keras_network(path: Path) -> keras.Model:
+    """A Keras network from a file; nothing in the file is run while it is read.
+
+    Raises
+    ------
+    UserError : it is damaged, or of layers that are not known.
+    """
     keras_file.read(path, "export it as .tflite or .onnx")  # what is damaged goes no further
     keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
     import keras
-    import tensorflow as tf
 
     import asd.networks.layers
     import asd.networks.patches
@@ -73,12 +81,19 @@ def _keras(path: Path) -> Opened:
 
     try:
         with quiet_stderr():
-            model = keras.models.load_model(path, compile=False)
+            return keras.models.load_model(path, compile=False)
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         raise UserError(
             f"not a readable Keras model ({reason(error)}); save it anew with Keras 3, "
             "of Keras' own layers, or export it as .tflite or .onnx"
         ) from error
+
+
+def _keras(path: Path) -> Opened:
+    """A network that Keras runs."""
+    model = keras_network(path)
+    import tensorflow as tf  # now that its banners are off
+
     one_each(model.inputs or (), model.outputs or ())
     source, target = model.inputs[0], model.outputs[0]
     if "float" not in source.dtype:
@@ -90,6 +105,33 @@ def _keras(path: Path) -> Opened:
         return call(tf.constant(values, source.dtype)).numpy()
 
     return tuple(source.shape), tuple(target.shape), run
+
+
+def with_body(path: Path, tflite: Path) -> Engine:
+    """A Keras network whose front end Keras runs, and whose body a TFLite file of it.
+
+    Its SHA-256 is that of the TFLite file.
+
+    Raises
+    ------
+    UserError : see `keras_network`, `parts.split` and `body.runner`.
+    """
+    network = keras_network(path)
+    import tensorflow as tf
+
+    from asd.networks import parts  # both now that TensorFlow's banners are off
+
+    split, run_row = parts.split(network), body.runner(tflite)
+    source = network.inputs[0]
+    spec = tf.TensorSpec(source.shape, source.dtype)
+    front = tf.function(lambda x: split.tensors(x), input_signature=[spec])
+
+    def run(values: np.ndarray) -> np.ndarray:
+        tensors = [one.numpy() for one in front(tf.constant(values, source.dtype))]
+        rows = [run_row(row) for row in body.rows_of(tensors, split.names)]
+        return np.concatenate(rows).mean(axis=0, keepdims=True, dtype=np.float64)
+
+    return Engine(files.file_hash(tflite), tuple(source.shape), network.output_shape[-1], run)
 
 
 def _onnx(path: Path) -> Opened:

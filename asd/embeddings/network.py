@@ -24,6 +24,10 @@ class Network:
     A network that gives several vectors, for steps in time or for pieces of a clip, gives one of
     all of them by pooling.
 
+    Parameters
+    ----------
+    body : the TFLite file that runs in the place of a Keras network's body
+
     Raises
     ------
     UserError : see `engines.of_file`; or its input or output is of an unknown layout.
@@ -44,9 +48,9 @@ class Network:
                 raise ValueError("path names no file that is there; put the network there or name "
                                  f"another: {self.path}")  # fmt: skip
 
-    def __init__(self, settings: Settings, feature: Feature) -> None:
+    def __init__(self, settings: Settings, feature: Feature, body: Path | None = None) -> None:
         self._path, self._pooling = Path(settings.path), settings.pooling
-        self._engine = engines.of_file(self._path)
+        self._engine = engines.with_body(self._path, body) if body else engines.of_file(self._path)
         waves = settings.input == "wave"
         try:
             shape = self._engine.shape

@@ -59,6 +59,11 @@ class Segments:
         return [clip for store in self.stores for clip in store.clips]
 
     @property
+    def identities(self) -> list[str]:
+        """Of each clip, what stands for its bytes."""
+        return [one for store in self.stores for one in store.identities]
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that stand for the clips and their length."""
         return files.fingerprint([self.n_samples, *(store.fingerprint for store in self.stores)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import keras
+import tensorflow as tf
 
 from asd.networks.patches import LogMelPatches, MeanOfPatches
 from asd.networks.spectra import Spectrogram, Spectrum
@@ -32,6 +33,11 @@ class Parts(NamedTuple):
     body: keras.Model
     names: tuple[str, ...]
     n_rows: int
+
+    def tensors(self, waves: tf.Tensor) -> list[tf.Tensor]:
+        """What the front end makes of waves, a list also where it is one tensor."""
+        made = self.front(waves)
+        return list(made) if isinstance(made, list | tuple) else [made]
 
 
 def split(network: keras.Model) -> Parts:

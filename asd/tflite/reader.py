@@ -60,7 +60,8 @@ def _described(model: Any, graph: Any) -> dict[str, Any]:
 
     def scales(t: Any) -> int:
         has = t.quantization is not None and t.quantization.scale is not None
-        return len(t.quantization.scale) if has and len(t.shape) == 2 else 0
+        constant = model.buffers[t.buffer].data is not None
+        return len(t.quantization.scale) if has and constant and len(t.shape) in (2, 4) else 0
 
     codes = [model.operatorCodes[op.opcodeIndex] for op in graph.operators]
     counts = Counter((operators[kind_of(code)], code.version) for code in codes)
