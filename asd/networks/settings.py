@@ -70,6 +70,8 @@ class Student(Section, omit_defaults=True):
     )  # fmt: skip
     steps: tuple[Literal[1, 2], ...] = (1, 2, 1, 2, 1)  # of these blocks, in time and mel bands
     size: Channels = 64  # elements of an embedding
+    # Of integers as which activations are rounded in training, so that int8 loses little.
+    rounding_bits: Annotated[int, msgspec.Meta(ge=2, le=16)] | None = None
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.steps):

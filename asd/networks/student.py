@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from asd.networks.layers import BatchNormalization
+from asd.networks.layers import BatchNormalization, Rounding
 from asd.networks.patches import LogMelPatches, MeanOfPatches
 from asd.networks.settings import Student
 from common import UserError
 
+BAND_EXTENT = 10.0  # of normalised bands: deviations from -5 to 5
 MOST_ACTIVATION = 6.0  # of ReLU6: a bound by which int8 loses little
 
 
@@ -39,23 +40,30 @@ def build(settings: Student, n_samples: int, sample_rate: int) -> Model:
                         f"{settings.frames}: it takes {least} or more")  # fmt: skip
     inputs = layers.Input((n_samples,), name="wave")
     x = BatchNormalization(name="bands")(front(inputs))  # each mel band by its own mean
+    x = _rounded(settings, x, "bands", BAND_EXTENT)
     x = layers.Reshape((settings.frames, settings.n_mels, 1), name="image")(x)
     how = {"padding": "same", "use_bias": False}
     stem = layers.Conv2D(settings.channels[0], 3, strides=2, name="stem", **how)
-    x = _active(stem(x), "stem")
+    x = _active(settings, stem(x), "stem")
     for i, (n_channels, step) in enumerate(zip(settings.channels, settings.steps, strict=True)):
-        name = f"b{i}"
-        depth = layers.DepthwiseConv2D(3, strides=step, name=f"{name}.depth", **how)
-        x = _active(depth(x), f"{name}.depth")
-        x = _active(layers.Conv2D(n_channels, 1, name=f"{name}.point", **how)(x), f"{name}.point")
+        depth, point = f"b{i}.depth", f"b{i}.point"
+        x = layers.DepthwiseConv2D(3, strides=step, name=depth, **how)(x)
+        x = _active(settings, x, depth)
+        x = _active(settings, layers.Conv2D(n_channels, 1, name=point, **how)(x), point)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     x = layers.Dense(settings.size, name="embed")(x)
     x = MeanOfPatches(len(front.starts(n_samples)), name="clip")(x)
     return Model(inputs, x, name="student")
 
 
-def _active(x, name: str):
+def _active(settings: Student, x, name: str):
     """Batch normalisation and ReLU6."""
-    return layers.ReLU(MOST_ACTIVATION, name=f"{name}.relu")(
-        BatchNormalization(name=f"{name}.bn")(x)
-    )
+    x = BatchNormalization(name=f"{name}.bn")(x)
+    x = layers.ReLU(MOST_ACTIVATION, name=f"{name}.relu")(x)
+    return _rounded(settings, x, name, MOST_ACTIVATION)
+
+
+def _rounded(settings: Student, x, name: str, extent: float):
+    if settings.rounding_bits is None:
+        return x
+    return Rounding(settings.rounding_bits, extent, name=f"{name}.round")(x)
