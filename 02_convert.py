@@ -111,8 +111,8 @@ def networks(cfg, paths, detector, machine_types, models, args):
     """Convert the network, and what a device compares with of each machine type."""
     own = detector.network_paths
     # Those that it has learnt from, whichever are asked for: one file serves all of them.
-    known = [name for name in find_machine_types(paths)
-             if paths.find_model(name, detector.suffixes) and has_clips(paths, name, "train")]  # fmt: skip
+    there = [name for name in find_machine_types(paths) if has_clips(paths, name, "train")]
+    known = [name for name in there if paths.find_model(name, detector.suffixes)]
     clip_sets = survey(paths, known, "train", args.skip_bad_clips)
     files.check_writable(own.models)
     files.check_writable(paths.models)

@@ -13,6 +13,7 @@ Exit status 1 when a tolerance of the configuration is exceeded or a byte differ
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 if __name__ == "__main__":
@@ -52,30 +53,39 @@ class Compared(NamedTuple):
 
     keras: Scores
     conversions: dict[Variant, dict[str, Any]]  # how each TFLite file was made
-    score: Callable[[Variant], np.ndarray]  # by a TFLite file
-    clips: store.Store | None = None  # frames, of a model that becomes C
-    error: common.Error | None = None  # of a clip, from which its scores are made
+    clips: store.Store  # frames, or embeddings
+    tflite: Callable[[Variant], Path]  # the TFLite files
+    score: Callable[[Variant], np.ndarray]  # the clips' scores by one of them
+    error: common.Error | None = None  # of a clip's frames, of a model that becomes C
 
 
 def of_chain(cfg, paths, detector, path, clips, keras):
     """What is compared of a machine type whose model is a chain of dense layers."""
     name, error, n = keras.machine_type, detector.error, cfg.feature.frames
 
+    def tflite(variant):
+        return paths.tflite(name, variant.suffix)
+
     def score(variant):
-        predict = litert.predictor(paths.tflite(name, variant.suffix))
+        predict = litert.predictor(tflite(variant))
         return common.anomaly_scores(predict, clips, n, error=error)
 
-    return Compared(keras, check_files(paths, name, path), score, clips, error)
+    return Compared(keras, check_files(paths, name, path), clips, tflite, score, error)
 
 
 class Network:
     """The TFLite files of a network of embeddings, and what they give for machine types."""
 
     def __init__(self, paths, detector):
-        self.paths, self.detector, own = paths, detector, detector.network_paths
-        self.conversions = check_files(own, ALL, detector.network_path, body.NETWORK_VARIANTS)
-        self.rows = {v: detector.rows_of(own.tflite(ALL, v.suffix)) for v in self.conversions}
+        self.paths, self.own = paths, detector.network_paths
+        path = detector.network_path
+        self.conversions = check_files(self.own, ALL, path, body.NETWORK_VARIANTS)
+        self.rows = {v: detector.rows_of(self.tflite(v)) for v in self.conversions}
         self.deviations, self.stood_for = [], []
+
+    def tflite(self, variant):
+        """The file of a variant."""
+        return self.own.tflite(ALL, variant.suffix)
 
     def compared(self, path, clip_set, clips, scored, args):
         """What is compared of a machine type; scored are its clips by the detector's back end."""
@@ -91,15 +101,19 @@ class Network:
         by_centres = Scores(clips.clips, kept.score(keras))
         self.stood_for.append(deviations.stood_for(kept, scored, by_centres))
         score = {variant: kept.score(values) for variant, values in others.items()}
-        return Compared(by_centres, self.conversions, score.__getitem__)
+        return Compared(by_centres, self.conversions, clips, self.tflite, score.__getitem__)
 
 
 def compare(cfg, paths, one):
     """Score the clips by every TFLite file: rows of comparisons, and tables by variant."""
     keras, rows, evaluated = one.keras, [], {}
     for variant, conversion in one.conversions.items():
+        path = one.tflite(variant)
+        sha256 = files.file_hash(path)
         scored = Scores(keras.clips, one.score(variant))
         scores.write(paths, scored, variant.suffix)
+        source = path.name, sha256, keras.machine_type, one.clips, variant.suffix
+        scores.write_source(paths, *source)
         weights = conversion["dense_weights"]
         tolerance = parity.tolerance_of(cfg.parity, variant.quantised, weights)
         level = cfg.parity.significance_level

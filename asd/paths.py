@@ -83,16 +83,17 @@ class Paths:
         name = f"anomaly_score_{machine_type}_id_{section}.csv"
         return self.results / (_prefix(variant) + name)
 
-    def scores_source(self, machine_type: str) -> Path:
-        """Which model and which clips the scores are of."""
-        return self.results / f"anomaly_score_{machine_type}_{self.mode}.json"
+    def scores_source(self, machine_type: str, variant: str | None = None) -> Path:
+        """Which model, or TFLite file of a `variant`, and which clips the scores are of."""
+        name = f"anomaly_score_{machine_type}_{self.mode}.json"
+        return self.results / (_prefix(variant) + name)
 
     def result(self, variant: str | None = None) -> Path:
         """AUC and pAUC by id, in the reference's layout; of a TFLite file's scores if given."""
         return self.results / (_prefix(variant) + self.cfg.result_file)
 
     def table(self, name: str) -> Path:
-        """One of the others: "metrics", "official", "decisions", "parity", "embeddings", "mcu", "skipped"."""
+        """Another: metrics, official, decisions, parity, embeddings, mcu or skipped."""
         return self.results / f"{name}.csv"
 
     def decisions(self, machine_type: str, section: str) -> Path:

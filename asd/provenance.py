@@ -21,7 +21,6 @@ from asd.tflite.convert import VARIANTS, Variant
 from asd.versions import versions
 from common import UserError
 
-
 AGAIN = "run 02_convert.py"
 
 

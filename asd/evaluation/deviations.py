@@ -50,8 +50,8 @@ def of(variant: str, machine_type: str, keras: np.ndarray, other: np.ndarray) ->
     lengths = np.linalg.norm(keras, axis=1), np.linalg.norm(other, axis=1)
     cosines = (keras * other).sum(axis=1) / np.maximum(lengths[0] * lengths[1], tiny)
     relative = np.linalg.norm(error, axis=1) / np.maximum(lengths[0], tiny)
-    return Deviation(variant, machine_type, len(keras), float(error.mean()), float(error.max()),
-                     float(relative.mean()), float(cosines.mean()), float(cosines.min()))  # fmt: skip
+    figures = error.mean(), error.max(), relative.mean(), cosines.mean(), cosines.min()
+    return Deviation(variant, machine_type, len(keras), *map(float, figures))
 
 
 def stood_for(centres: Centres, by_clips: Scores, by_centres: Scores) -> StoodFor:
@@ -76,9 +76,7 @@ def show(
     rows: Sequence[Deviation], centres: Sequence[StoodFor], titles: dict[str, str], path: Path
 ) -> None:
     """Print both, 100 columns wide at most."""
-    print(
-        "\nWhat stands for the training clips on the device, and what the model's embeddings lose:\n"
-    )
+    print("\nOn the device centres stand for the training clips; what they cost in AUC:\n")
     print(f"{'':<13}{'':>9}{'':>8}{'AUC of':>10}{'AUC of':>9}")
     print(f"{'machine':<13}{'vectors':>9}{'bytes':>8}{'all clips':>10}{'centres':>9}")
     for one in centres:

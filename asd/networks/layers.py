@@ -114,39 +114,6 @@ def _plain(
 
 
 @keras.saving.register_keras_serializable("asd")
-class Rounding(keras.layers.Layer):
-    """In training values are rounded as integers of few bits would be; in inference nothing is.
-
-    A network that has learnt so depends little on the rounding of int8. Gradients pass as if there
-    were no rounding; Jacob et al. 2018, arXiv:1712.05877.
-
-    Parameters
-    ----------
-    bits : of the integers
-    extent : of the values, from the least to the most
-    """
-
-    def __init__(self, bits: int, extent: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.bits, self.extent = bits, extent
-
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Any shape -> the same."""
-        if not training:
-            return x
-        step = self.extent / (2**self.bits - 1)
-        return x + tf.stop_gradient(tf.round(x / step) * step - x)
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
-        return shape
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes the layer again."""
-        return super().get_config() | {"bits": self.bits, "extent": self.extent}
-
-
-@keras.saving.register_keras_serializable("asd")
 class PaddedMaxPooling2D(keras.layers.MaxPooling2D):
     """The largest of 3 x 3, step 2, of images padded by 1 on every side.
 

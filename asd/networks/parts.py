@@ -1,9 +1,9 @@
 """The parts of a trained network: its front end, and its body, which alone becomes TFLite.
 
-The front end makes tensors of waves, spectra or log-mel patches, and normalises their bands where
-the network does so first: a product and a sum a value, without which int8 would have one scale for
-loud bands and quiet ones. The body makes embeddings of them; a clip's embedding is the mean of
-those of its rows, if it has several.
+The front end makes tensors of waves: spectra, or log-mel patches; where the network first
+normalises or clips their bands, so does the front end, as int8 would else have one scale for loud
+bands and quiet ones. The body makes embeddings of them; a clip's embedding is the mean of those of
+its rows, if it has several.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import keras
 import tensorflow as tf
 
 from asd.networks.layers import BatchNormalization
-from asd.networks.patches import LogMelPatches, MeanOfPatches
+from asd.networks.patches import Clipped, LogMelPatches, MeanOfPatches
 from asd.networks.spectra import Spectrogram, Spectrum
 from common import UserError
 
 FRONT_LAYERS = (Spectrogram, Spectrum, LogMelPatches)
+BEHIND_FRONT = (BatchNormalization, Clipped)
 
 
 class Parts(NamedTuple):
@@ -54,12 +55,18 @@ def split(network: keras.Model) -> Parts:
     if not fronts:
         raise UserError("the network has no front end that could stay outside: it begins with "
                         f"none of {', '.join(kind.__name__ for kind in FRONT_LAYERS)}")  # fmt: skip
-    norms = [layer for layer in network.layers if isinstance(layer, BatchNormalization)]
-    tensors = [next((norm.output for norm in norms if norm.input is layer.output), layer.output)
-               for layer in fronts]  # fmt: skip
+    tensors = [_normalised(network, layer.output) for layer in fronts]
     means = [layer for layer in network.layers if isinstance(layer, MeanOfPatches)]
     end, n_rows = (means[0].input, means[0].n_patches) if means else (network.outputs[0], 1)
     front = keras.Model(network.inputs, tensors, name="front")
     body = keras.Model(tensors, end, name="body")
     names = tuple(layer.name.replace(".", "_") for layer in fronts)
     return Parts(front, body, names, n_rows)
+
+
+def _normalised(network: keras.Model, tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """What is made of a tensor by layers directly behind it that normalise or clip its values."""
+    for layer in network.layers:
+        if isinstance(layer, BEHIND_FRONT) and layer.input is tensor:
+            return _normalised(network, layer.output)
+    return tensor

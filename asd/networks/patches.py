@@ -114,3 +114,29 @@ class MeanOfPatches(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What makes the layer again."""
         return super().get_config() | {"n_patches": self.n_patches}
+
+
+@keras.saving.register_keras_serializable("asd")
+class Clipped(keras.layers.Layer):
+    """Values cut at +- most, so that int8 spends no steps on what is rare.
+
+    Parameters
+    ----------
+    most : the largest that stays as it is
+    """
+
+    def __init__(self, most: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.most = most
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Any shape -> the same."""
+        return tf.clip_by_value(x, -self.most, self.most)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """That of the input."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the layer again."""
+        return super().get_config() | {"most": self.most}

@@ -66,12 +66,10 @@ class Student(Section, omit_defaults=True):
     frames: Frames = 32  # of a patch
     step: Frames = 32  # frames from a patch to the next
     channels: Annotated[tuple[Channels, ...], msgspec.Meta(min_length=1, max_length=64)] = (
-        24, 48, 48, 64, 64,
+        32, 64, 64, 96, 96,
     )  # fmt: skip
     steps: tuple[Literal[1, 2], ...] = (1, 2, 1, 2, 1)  # of these blocks, in time and mel bands
     size: Channels = 64  # elements of an embedding
-    # Of integers as which activations are rounded in training, so that int8 loses little.
-    rounding_bits: Annotated[int, msgspec.Meta(ge=2, le=16)] | None = None
 
     def __post_init__(self) -> None:
         if len(self.channels) != len(self.steps):

@@ -7,15 +7,18 @@ clip's embedding is the mean of those of its patches, so that one patch is in me
 
 from __future__ import annotations
 
+import tensorflow as tf
 from keras import Model, layers
 
-from asd.networks.layers import BatchNormalization, Rounding
-from asd.networks.patches import LogMelPatches, MeanOfPatches
+from asd.networks.layers import BatchNormalization
+from asd.networks.patches import Clipped, LogMelPatches, MeanOfPatches
 from asd.networks.settings import Student
 from common import UserError
 
-BAND_EXTENT = 10.0  # of normalised bands: deviations from -5 to 5
-MOST_ACTIVATION = 6.0  # of ReLU6: a bound by which int8 loses little
+# Beyond so many standard deviations nothing counts, in bands and at first in layers: int8 has 256
+# steps for what is left. The only bound that a convolution of TFLite has within itself is ReLU6's.
+MOST_DEVIATIONS = 3.0
+MOST_ACTIVATION = 6.0
 
 
 def build(settings: Student, n_samples: int, sample_rate: int) -> Model:
@@ -39,31 +42,26 @@ def build(settings: Student, n_samples: int, sample_rate: int) -> Model:
         raise UserError(f"clips of {n_samples} samples are too short for network.frames "
                         f"{settings.frames}: it takes {least} or more")  # fmt: skip
     inputs = layers.Input((n_samples,), name="wave")
-    x = BatchNormalization(name="bands")(front(inputs))  # each mel band by its own mean
-    x = _rounded(settings, x, "bands", BAND_EXTENT)
+    x = BatchNormalization(affine=False, name="bands")(front(inputs))  # each mel band by itself
+    x = Clipped(MOST_DEVIATIONS, name="clipped")(x)
     x = layers.Reshape((settings.frames, settings.n_mels, 1), name="image")(x)
     how = {"padding": "same", "use_bias": False}
     stem = layers.Conv2D(settings.channels[0], 3, strides=2, name="stem", **how)
-    x = _active(settings, stem(x), "stem")
+    x = _active(stem(x), "stem")
     for i, (n_channels, step) in enumerate(zip(settings.channels, settings.steps, strict=True)):
         depth, point = f"b{i}.depth", f"b{i}.point"
         x = layers.DepthwiseConv2D(3, strides=step, name=depth, **how)(x)
-        x = _active(settings, x, depth)
-        x = _active(settings, layers.Conv2D(n_channels, 1, name=point, **how)(x), point)
+        x = _active(x, depth)
+        x = _active(layers.Conv2D(n_channels, 1, name=point, **how)(x), point)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     x = layers.Dense(settings.size, name="embed")(x)
     x = MeanOfPatches(len(front.starts(n_samples)), name="clip")(x)
     return Model(inputs, x, name="student")
 
 
-def _active(settings: Student, x, name: str):
+def _active(x, name: str):
     """Batch normalisation and ReLU6."""
-    x = BatchNormalization(name=f"{name}.bn")(x)
-    x = layers.ReLU(MOST_ACTIVATION, name=f"{name}.relu")(x)
-    return _rounded(settings, x, name, MOST_ACTIVATION)
-
-
-def _rounded(settings: Student, x, name: str, extent: float):
-    if settings.rounding_bits is None:
-        return x
-    return Rounding(settings.rounding_bits, extent, name=f"{name}.round")(x)
+    norm = BatchNormalization(name=f"{name}.bn")
+    x = norm(x)
+    norm.gamma.assign(tf.fill(norm.gamma.shape, MOST_ACTIVATION / MOST_DEVIATIONS))
+    return layers.ReLU(MOST_ACTIVATION, name=f"{name}.relu")(x)
