@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from asd.clips import Scores
+from asd.backends.centres import Centres
+from asd.clips import ClipSet, Scores
+from asd.features.segments import Segments
+from asd.paths import Paths
 from asd.rows import Rows
 from asd.store import Store
 from asd.tflite.chain import Dense
 from asd.training import Epoch
 from common import Error, UserError
+
+if TYPE_CHECKING:
+    from asd.networks.parts import Parts
 
 
 class TooFewClips(UserError):
@@ -82,3 +89,28 @@ class Detector(Protocol):
         ------
         UserError : the method has one, but this model is another.
         """
+
+
+class Shared(Detector, Protocol):
+    """A detector of the scope "all": a network that machine types share becomes TFLite.
+
+    Attributes
+    ----------
+    network_path : its Keras file
+    network_paths : where that is, and its TFLite files
+    """
+
+    network_path: Path
+    network_paths: Paths
+
+    def learnt_from(self, own: Sequence[ClipSet], skip_bad_clips: bool, verify: bool) -> Segments:
+        """All training clips of the network, where those of the run are given."""
+
+    def parts(self) -> Parts:
+        """The network's front end, and its body, which is converted."""
+
+    def rows_of(self, tflite: Path) -> Rows:
+        """Embeddings, one a clip, where a TFLite file takes the place of the body."""
+
+    def centres(self) -> Centres:
+        """What a device compares them with, of the machine type whose model was loaded."""

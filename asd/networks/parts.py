@@ -58,7 +58,7 @@ def split(network: keras.Model) -> Parts:
     tensors = [_normalised(network, layer.output) for layer in fronts]
     means = [layer for layer in network.layers if isinstance(layer, MeanOfPatches)]
     end, n_rows = (means[0].input, means[0].n_patches) if means else (network.outputs[0], 1)
-    front = keras.Model(network.inputs, tensors, name="front")
+    front = keras.Model(network.inputs[0], tensors, name="front")
     body = keras.Model(tensors, end, name="body")
     names = tuple(layer.name.replace(".", "_") for layer in fronts)
     return Parts(front, body, names, n_rows)

@@ -147,15 +147,12 @@ def runner(path: Path) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
     ------
     UserError : not a TFLite model, or one of other inputs.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     content = path.read_bytes()
     again = "run 02_convert.py again"
     try:
         reader.describe(content)  # and a damaged file goes no further
         with quiet_stderr():
-            interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
-            network = interpreter.get_signature_runner()
+            network = _interpreter(content).get_signature_runner()
         sources, target = network.get_input_details(), network.get_output_details()[OUTPUT]
     except UserError as error:
         raise UserError(f"{path}: {error}; {again}") from error
@@ -172,6 +169,21 @@ def runner(path: Path) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
         return output
 
     return run
+
+
+def _interpreter(content: bytes) -> Any:
+    """LiteRT's interpreter of a file; by its plain kernels where XNNPACK does not take it."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    how = {"model_content": content, "num_threads": os.cpu_count()}
+    interpreter = Interpreter(**how)
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError:
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(**how, experimental_op_resolver_type=plain)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 def _given(values: np.ndarray, source: Mapping[str, Any]) -> np.ndarray:
