@@ -7,7 +7,7 @@ Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calib
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
 into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
 last one as C99 source, with the distance that makes its score where that is one. Of a network that
-all machine types share the first and the last, model_all{,...}.tflite, without its front end, and of
+all machine types share the first and the last, model_all{,...}.tflite, without front end, and of
 each machine type model_<type>_centres.npz, with which a device compares embeddings.
 """
 

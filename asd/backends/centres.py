@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from asd.backends.backend import of_target
 from asd.backends.clusters import KMeans
-from asd.backends.distances import Distance, placed
+from asd.backends.distances import measured, nearest, placed
+from asd.backends.knn import KnnDistance
 from common import UserError
 
 Kind = Literal["int8", "float32"]
@@ -31,12 +32,12 @@ class Centres:
     ----------
     vectors : (n, width) int8 or float32
     scales : (n,) float32; 1 for float32
-    distance : "cosine", for which a device needs no scales, or "euclidean"
+    distance : of `knn`; but for "euclidean" a device needs no scales
     """
 
     vectors: np.ndarray
     scales: np.ndarray
-    distance: Distance
+    distance: KnnDistance
 
     @property
     def bytes(self) -> int:
@@ -51,10 +52,9 @@ class Centres:
         ----------
         embeddings : (n_clips, width) float32
         """
-        points = self.vectors * self.scales[:, None].astype(np.float64)
-        backend = KMeans(KMeans.Settings(distance=self.distance, clusters=1))
-        backend.load({"pool": placed(points, self.distance)})
-        return backend.score(embeddings)
+        pool = placed(self.vectors * self.scales[:, None].astype(np.float64), self.distance)
+        lengths, _ = nearest(pool, placed(embeddings, self.distance), 1)
+        return measured(lengths[:, 0], self.distance)
 
     def save(self, path: Path) -> None:
         """Write them."""
@@ -73,9 +73,10 @@ def fit(
     embeddings : (n_clips, width) float32
     domains : of each clip; without a source clip, all count as that
     count : of centres; fewer where there are fewer different clips
-    distance : of the back end that they stand for; "euclidean", or any other, which is cosine then
+    distance : of the back end that they stand for; cosine where that has none
     """
-    like: Distance = "euclidean" if distance == "euclidean" else "cosine"
+    own: KnnDistance = distance if distance in get_args(KnnDistance) else "cosine"
+    like = "euclidean" if own == "euclidean" else "cosine"  # k-means squares chords anyway
     target = of_target(domains)
     domains = [""] * len(target) if target.all() else domains
     different = np.unique(placed(embeddings[~of_target(domains)], like), axis=0)
@@ -83,10 +84,10 @@ def fit(
     backend.fit(embeddings, domains)
     points = backend.arrays()["pool"].astype(np.float32)
     if kind == "float32":
-        return Centres(points, np.ones(len(points), np.float32), like)
+        return Centres(points, np.ones(len(points), np.float32), own)
     largest = np.maximum(np.abs(points).max(axis=1), np.finfo(np.float32).tiny)
     scales = np.float32(largest / LARGEST)
-    return Centres(np.rint(points / scales[:, None]).astype(np.int8), scales, like)
+    return Centres(np.rint(points / scales[:, None]).astype(np.int8), scales, own)
 
 
 def load(path: Path) -> Centres:
@@ -105,7 +106,7 @@ def load(path: Path) -> Centres:
             vectors, scales, distance = (arrays[k] for k in ("vectors", "scales", "distance"))
         if vectors.ndim != 2 or not len(vectors) or vectors.dtype not in (np.int8, np.float32):
             raise ValueError(f"vectors of {vectors.dtype}, {vectors.shape}")
-        if scales.shape != vectors.shape[:1] or str(distance) not in ("cosine", "euclidean"):
+        if scales.shape != vectors.shape[:1] or str(distance) not in get_args(KnnDistance):
             raise ValueError("scales or distance of another kind")
         if not (np.isfinite(vectors).all() and np.isfinite(scales).all()):
             raise ValueError("what is no number")
