@@ -35,9 +35,14 @@ def draw(path: Path, points: Sequence[Placed]) -> None:
     height = HEIGHT_INCHES + rows * LEGEND_ROW_INCHES
     words = "".join(one.name for one in points)
     with figure(path, 1, height, 2, WIDTH_INCHES, words) as (by_bytes, by_macs):
-        _panel(by_bytes, points, [one.bytes for one in points], "bytes, model and what it needs")
+        _panel(
+            by_bytes,
+            points,
+            [one.bytes for one in points],
+            "bytes of the int8 model and what it needs",
+        )
         _panel(by_macs, points, [one.clip_macs for one in points], "multiply-accumulates a clip")
-        by_bytes.set_ylabel("AUC of the int8 model, mean over machine types")
+        by_bytes.set_ylabel("AUC, mean over machine types")
         by_macs.tick_params(labelleft=False)
         handles, labels = by_bytes.get_legend_handles_labels()
         by_bytes.figure.legend(handles, labels, loc="outside lower center", ncols=COLUMNS,
@@ -46,6 +51,8 @@ def draw(path: Path, points: Sequence[Placed]) -> None:
 
 
 def _panel(axes: Axes, points: Sequence[Placed], costs: Sequence[float], label: str) -> None:
+    from matplotlib import ticker
+
     aucs = [one.auc for one in points]
     low, high = min(costs) / 2, max(costs) * 2
     axes.step(*_stairs(costs, aucs, high), where="post", color="0.7", zorder=1)
@@ -53,6 +60,9 @@ def _panel(axes: Axes, points: Sequence[Placed], costs: Sequence[float], label: 
         axes.plot(cost, one.auc, MARKS[i % len(MARKS)], color=COLOURS[i % len(COLOURS)],
                   markersize=9, label=readable(one.name), zorder=3)  # fmt: skip
     axes.set(xscale="log", xlabel=label, xlim=(low, high))
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=" "))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_ylim(min(aucs) - ROOM, max(aucs) + ROOM)
     axes.grid(alpha=0.3, which="both")
 
