@@ -23,6 +23,7 @@ from asd.tflite import keras_file
 from common import HERE, UserError
 
 MOST_BYTES = (1 << 31) - 1  # of a file: what a protobuf, and so an ONNX file, can have
+KERAS_BYTES = 1 << 30  # of a Keras file's arrays: pre-trained transformers have 400 MB
 EXTRA = "asd/embeddings/requirements.txt"  # what .onnx needs beside the project's requirements
 # A tensor of an ONNX file whose values are in another: its field 13 with the key "location".
 ELSEWHERE = re.compile(rb"j.{1,3}\n\x08location\x12", re.DOTALL)
@@ -61,13 +62,15 @@ def _loaded(path: Path, sha256: str) -> Engine:
 
 def _keras(path: Path) -> Opened:
     """A network that Keras runs; nothing in the file is run while it is read."""
-    keras_file.read(path, "export it as .tflite or .onnx")  # what is damaged goes no further
+    keras_file.read(
+        path, "export it as .tflite or .onnx", KERAS_BYTES
+    )  # what is damaged goes no further
     keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
     import keras
     import tensorflow as tf
 
     import asd.networks.layers
-    import asd.networks.pooling
+    import asd.networks.pretrained  # with the layers that it is made of
     import asd.networks.spectra  # noqa: F401
 
     try:
