@@ -8,8 +8,10 @@ import torch_files
 import transformers_by_formula as formulas
 
 import keras_model
-from asd.networks import architecture, convert
+from asd.networks import architecture, convert, kinds
 from asd.networks.scaling import SCALINGS
+from asd.sections import Choice
+from common import UserError
 
 RATE = 16000
 
@@ -43,7 +45,7 @@ def tokens_of(path, kind, frames=None):
 def outputs(network, name, waves):
     import keras
 
-    return keras.Model(network.inputs, network.get_layer(name).output)(waves).numpy()
+    return keras.Model(network.input, network.get_layer(name).output)(waves).numpy()
 
 
 # Front ends
@@ -139,3 +141,184 @@ def test_eat_as_the_formulas_have_it(tmp_path, name, tuned):
             np.testing.assert_allclose(found, maps[layer], rtol=0, atol=5e-5, err_msg=layer)
         found = network(one[None]).numpy()[0]
         np.testing.assert_allclose(found, maps["end"], rtol=0, atol=5e-5)
+
+
+# What learns
+
+LORA = {"rank": 2, "alpha": 6.0, "layers": ["q", "v"]}
+
+
+def built(path, kind="beats", n_samples=5360, **values):
+    """A network as a section of a YAML file has it."""
+    values = {"path": str(path), "width": 6, **values}
+    if kind == "eat":
+        values = {"least_frames": 32} | values
+    return kinds.build(Choice(path, "detector.network", kind, values), n_samples, RATE)
+
+
+@pytest.fixture(scope="module")
+def files_of(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    return {"beats": converted(folder, torch_files.beats(), "beats"),
+            "eat": converted(folder, torch_files.eat(), "eat")}  # fmt: skip
+
+
+def drawn(network, seed=0):
+    """Set what learns, by the order of its names, as after some training."""
+    rng = np.random.default_rng(seed)
+    for one in network.trainable_variables:
+        one.assign(one + 0.3 * rng.standard_normal(one.shape))
+
+
+@pytest.mark.parametrize("kind", ["beats", "eat"])
+def test_what_is_trained(files_of, kind):
+    """LoRA's two matrices of the named layers, the pooling and the dense layer; nothing else."""
+    learnt = {one.path for one in built(files_of[kind], kind, lora=LORA,
+                                        pooling="mean").trainable_variables}  # fmt: skip
+    of_lora = {f"block{i}/{part}/lora_{one}" for i in range(3) for part in "qv" for one in "ab"}
+    assert learnt == of_lora | {"dense/kernel", "dense/bias"}
+    for none in (None, LORA | {"rank": 0}):
+        attentive = built(files_of[kind], kind, lora=none).trainable_variables
+        assert {one.path.split("/")[0] for one in attentive} == {"pooling"}
+    every = built(
+        files_of[kind], kind, lora=LORA | {"layers": ["q", "k", "v", "out", "fc1", "fc2"]}
+    )
+    assert sum("lora" in one.path for one in every.trainable_variables) == 3 * 6 * 2
+
+
+@pytest.mark.parametrize("kind", ["beats", "eat"])
+@pytest.mark.parametrize("pooling", ["mean", "attentive"])
+def test_it_begins_as_the_transformer_and_the_pooling_are(files_of, kind, pooling):
+    """With B at 0 the output is that of the frozen tokens, pooled; EAT's without CLS."""
+    network = built(files_of[kind], kind, lora=LORA, pooling=pooling)
+    frames = SCALINGS[kind]
+    if kind == "eat":
+        frames = frames._replace(least_frames=32)
+    waves = np.stack([wave(5360, seed) for seed in (0, 1)])
+    tokens = tokens_of(files_of[kind], kind, frames)(waves).numpy()[:, kind == "eat" :]
+    if pooling == "attentive":
+        expected = network.get_layer("pooling")(tokens).numpy()
+    else:
+        kernel, bias = network.get_layer("dense").get_weights()
+        expected = tokens.mean(1) @ kernel + bias
+    np.testing.assert_allclose(network(waves), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["beats", "eat"])
+def test_merged_weights_are_the_unmerged(files_of, kind):
+    """W + (alpha / r) A B in a layer without LoRA gives what W with LoRA beside it gives."""
+    layers = ["q", "k", "v", "out", "fc1", "fc2"]
+    learnt = built(files_of[kind], kind, lora=LORA | {"layers": layers}, pooling="mean")
+    drawn(learnt)
+    merged = built(files_of[kind], kind, lora=None, pooling="mean")
+    merged.get_layer("dense").set_weights(learnt.get_layer("dense").get_weights())
+    waves = wave(5360)[None]
+    before = merged(waves).numpy()
+    for i in range(3):
+        for name in layers:
+            own, other = (getattr(one.get_layer(f"block{i}"), name) for one in (learnt, merged))
+            kernel, a, b = (one.numpy().astype(np.float64)
+                            for one in (own.kernel, own.lora_a, own.lora_b))  # fmt: skip
+            other.kernel.assign(kernel + 6.0 / 2 * a @ b)
+    found = learnt(waves).numpy()
+    np.testing.assert_allclose(found, merged(waves), rtol=0, atol=5e-5)
+    assert np.abs(found - before).max() > 0.1
+
+
+def test_gradients_flow_to_what_learns_only(files_of):
+    """One step changes LoRA, pooling and dense layer, and not a bit of the transformer."""
+    import tensorflow as tf
+
+    from asd.optimisers import AdamW
+
+    network = built(files_of["beats"], lora=LORA)
+    drawn(network)  # with B at 0, A has no gradient
+    fixed = [one for one in network.weights if "lora" not in one.path and "pooling" not in one.path]
+    before = [one.numpy() for one in fixed]
+    waves = tf.constant(np.stack([wave(5360, seed) for seed in range(4)]))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(network(waves, training=True) * np.arange(24).reshape(4, 6))
+    variables = network.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    assert all(np.abs(one).max() > 0 for one in gradients if one is not None)
+    assert None not in [one if one is None else 0 for one in gradients]
+    AdamW(0.1, 0.01).apply_gradients(zip(gradients, variables, strict=True))
+    assert len(fixed) > 60
+    for one, old in zip(fixed, before, strict=True):
+        np.testing.assert_array_equal(one, old, err_msg=one.path)
+
+
+def test_lora_by_differences(files_of):
+    """Gradients of A and B in the first block, against differences of the loss; in float64."""
+    import keras
+    import tensorflow as tf
+
+    keras.config.set_dtype_policy("float64")
+    try:
+        from asd.networks.blocks import Block
+
+        block = Block(8, 2, lora=LORA | {"layers": ["q", "fc1"]}, alpha=1.5)
+        x = np.random.default_rng(0).standard_normal((2, 5, 6))
+        block(x)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    rng = np.random.default_rng(1)
+    for one in block.weights:
+        one.assign(rng.standard_normal(one.shape))
+    weigh = rng.standard_normal(x.shape)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(block(tf.constant(x)) * weigh)
+    gradients = tape.gradient(loss, block.trainable_variables)
+    assert len(gradients) == 4
+    for one, gradient in zip(block.trainable_variables, gradients, strict=True):
+        old = one.numpy()
+        change = np.zeros_like(old)
+        change[0, -1] = 1e-6
+        sums = []
+        for sign in (1, -1):
+            one.assign(old + sign * change)
+            sums.append(float(tf.reduce_sum(block(tf.constant(x)) * weigh)))
+        one.assign(old)
+        assert float(gradient[0, -1]) == pytest.approx((sums[0] - sums[1]) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["beats", "eat"])
+def test_a_trained_network_is_saved_whole(files_of, kind, tmp_path):
+    """Another process loads it by what the house imports, and it gives the same."""
+    import subprocess
+    import sys
+
+    from conftest import ROOT
+
+    network = built(files_of[kind], kind, lora=LORA)
+    drawn(network)
+    network.save(tmp_path / "all.keras")
+    one = wave(5360)[None]
+    np.save(tmp_path / "wave.npy", one)
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from asd.embeddings import engines; "
+        "f = Path(sys.argv[1]); e = engines.of_file(f / 'all.keras'); "
+        "np.save(f / 'out.npy', e.run(np.load(f / 'wave.npy'))); print(e.shape, e.width)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[0] == "(None, 5360) 6"
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), network(one), rtol=0, atol=5e-5)
+
+
+def test_what_does_not_fit_is_one_line(files_of):
+    for values, message in (
+        ({"n_samples": 2799}, "clips of 2799 samples are too short for network.kind beats"),
+        ({"kind": "eat"}, "holds a network of the kind beats; write kind: beats"),
+        ({"path": "nowhere.npz"}, "path names no file that is there; make it: python -m"),
+        ({"lora": LORA | {"layers": []}}, "lora.layers"),
+        ({"lora": LORA | {"layers": ["gate"]}}, "lora.layers"),
+        ({"lora": LORA | {"rnk": 1}}, "lora"),
+    ):
+        with pytest.raises(UserError, match=message) as raised:
+            built(**{"path": files_of["beats"]} | values)
+        assert "\n" not in str(raised.value)
+    with pytest.raises(UserError, match="feature.sample_rate 8000"):
+        values = {"path": str(files_of["beats"])}
+        kinds.build(Choice(files_of["beats"], "detector.network", "beats", values), 9000, 8000)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from asd.networks.architecture import GATE
-from asd.networks.transformer import ACTIVATIONS, LoraDense, _Fixed
+from asd.networks.transformer import ACTIVATIONS, Fixed, LoraDense
 
 PARTS = ("q", "k", "v", "out", "fc1", "fc2")  # the dense layers of a block
 ORDERS = ("post", "pre", "twice")
@@ -34,7 +34,7 @@ def buckets_of(distances: np.ndarray, count: int, most: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable("asd")
-class DistanceBias(_Fixed):
+class DistanceBias(Fixed):
     """What attention from one token to another gains by their distance.
 
     (n, n_tokens, width) -> (1, heads, n_tokens, n_tokens); the second axis of tokens is that which
@@ -72,7 +72,7 @@ class DistanceBias(_Fixed):
 
 
 @keras.saving.register_keras_serializable("asd")
-class Block(_Fixed):
+class Block(Fixed):
     """Attention, then two dense layers; each adds to the tokens, with a layer normalisation.
 
     Where order is "post", x <- norm1(alpha x + attention(x)), x <- norm2(alpha x + dense(x)); where
@@ -87,7 +87,7 @@ class Block(_Fixed):
     Parameters
     ----------
     hidden, heads, activation, epsilon, order, alpha, gated : see above and `Beats`
-    lora : `rank`, `alpha` and `on`, of `PARTS`; None: nothing is trained
+    lora : `rank`, `alpha` and `layers`, of `PARTS`; None: nothing is trained
     """
 
     def __init__(
@@ -116,7 +116,11 @@ class Block(_Fixed):
     def _dense(self, name: str) -> LoraDense:
         """A part; its width follows in `build`."""
         lora = self.own["lora"]
-        how = {"rank": lora["rank"], "alpha": lora["alpha"]} if lora and name in lora["on"] else {}
+        how = (
+            {"rank": lora["rank"], "alpha": lora["alpha"]}
+            if lora and name in lora["layers"]
+            else {}
+        )
         return LoraDense(0, name=name, dtype=self.dtype_policy, **how)
 
     def build(self, x_shape: tuple[int | None, ...], bias_shape: Any = None) -> None:

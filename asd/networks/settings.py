@@ -62,7 +62,7 @@ class Lora(Section):
 
     rank: Annotated[int, msgspec.Meta(ge=0, le=4096)]  # 0: nothing
     alpha: Limit
-    on: Annotated[
+    layers: Annotated[
         tuple[Literal["q", "k", "v", "out", "fc1", "fc2"], ...], msgspec.Meta(min_length=1)
     ]
 

@@ -19,7 +19,7 @@ ACTIVATIONS = {
 }
 
 
-class _Fixed(keras.layers.Layer):
+class Fixed(keras.layers.Layer):
     """A layer whose own weights come from a file and are not trained."""
 
     def fixed(self, name: str, shape: Sequence[int]) -> keras.Variable:
@@ -30,7 +30,7 @@ class _Fixed(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("asd")
-class LoraDense(_Fixed):
+class LoraDense(Fixed):
     """A dense layer that stays as it is, and what learns beside it.
 
     x W + b + (alpha / rank) x A B, of which A and B learn. Hu and others 2021, arXiv:2106.09685;
@@ -100,7 +100,7 @@ class Patches(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("asd")
-class ConvPositions(_Fixed):
+class ConvPositions(Fixed):
     """Tokens, to each of which GELU of a convolution of it and its neighbours is added.
 
     Element length // 2 of the kernel weighs the token itself.
@@ -151,7 +151,7 @@ def sines(n_times: tf.Tensor | int, width: int) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable("asd")
-class Tokens(_Fixed):
+class Tokens(Fixed):
     """Patches with their positions added, `sines`, behind `count` tokens that were learnt."""
 
     def __init__(self, count: int, **kwargs: Any) -> None:
