@@ -11,7 +11,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -206,7 +206,22 @@ def _of_config(path: Path, kind: str, config: np.ndarray) -> Architecture:
                         f"{REMEDY}") from error  # fmt: skip
     if own != kind and own in list(KINDS):
         raise UserError(f"{path}: holds a network of the kind {own}; write kind: {own}")
-    return as_section(KINDS[kind], path, values, "config.")
+    return of_values(kind, path, values, "config.", REMEDY)
+
+
+def of_values(
+    kind: str, path: Path, values: dict[str, Any], prefix: str, remedy: str
+) -> Architecture:
+    """The network of plain values that a file holds.
+
+    Raises
+    ------
+    UserError : it can be none; with the remedy behind.
+    """
+    try:
+        return as_section(KINDS[kind], path, {"kind": kind} | values, prefix)
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from error
 
 
 def check_file(path: str) -> None:

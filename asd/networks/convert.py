@@ -20,10 +20,10 @@ from asd.networks import architecture, parameters, torch_file
 from asd.networks.architecture import PATCH, Architecture, Beats, Eat
 from asd.networks.torch_file import Checkpoint
 from asd.networks.torch_pickle import Tensor
-from asd.sections import as_section
 from common import UserError
 
 MOST_NUMBER = 1 << 16  # of a size in a configuration
+PUBLISHED = "take a checkpoint that the authors published"
 PLAIN = (int, float, bool, str, type(None))
 
 # What only pre-training or a classifier needs, by the beginnings of their names.
@@ -125,7 +125,7 @@ def _beats(source: Path, cfg: dict) -> Beats:
     values = _values(source, cfg, BEATS_KEYS)
     if not biased:
         values["buckets"] = 0
-    return as_section(Beats, source, {"kind": "beats", **values}, "cfg.")
+    return architecture.of_values("beats", source, values, "cfg.", PUBLISHED)
 
 
 def _eat(source: Path, cfg: dict) -> Eat:
@@ -151,7 +151,7 @@ def _eat(source: Path, cfg: dict) -> Eat:
         raise UserError(f"{source}: cfg keys depth, embed_dim, mlp_ratio or prenet_depth are no "
                         "numbers; take a checkpoint that the authors published")  # fmt: skip
     values |= {"hidden": int(values["width"] * ratio), "layers": values["layers"] + before}
-    return as_section(Eat, source, {"kind": "eat", **values, **more}, "cfg.")
+    return architecture.of_values("eat", source, values | more, "cfg.", PUBLISHED)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -32,8 +32,10 @@ def arrays(
     """
     size = 4 * sum(math.prod(shape) for shape in made.shapes().values())
     if size > architecture.MOST_BYTES:
-        raise UserError(f"{source}: its cfg is of a network of {size:,} bytes, and "
-                        f"{architecture.MOST_BYTES:,} are the most")  # fmt: skip
+        raise UserError(
+            f"{source}: its cfg is of a network of {size:,} bytes, and "
+            f"{architecture.MOST_BYTES:,} are the most; take one of a published size"
+        )
     reader = _Reader(source, checkpoint, dict(tensors))
     makers = dict((_of_beats if isinstance(made, Beats) else _of_eat)(reader, made))
     if reader.missing:
