@@ -1,6 +1,7 @@
 """The configuration: typed sections, overrides, wrong keys by name."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from asd import config, yaml_files
 from asd.detectors import kinds
 from asd.evaluation import results
+from asd.paths import Paths
 from common import HERE, UserError
 from tests import fuzz, fuzz_yaml
 
@@ -180,11 +182,15 @@ def test_a_recipe_changes_some_keys_of_a_kind(tmp_path):
     }  # fmt: skip
 
 
+NETWORKS = {"embedding": "network.onnx", "beats": "beats.npz", "beats_lora": "beats.npz"}
+
+
 def test_recipes_name_known_detectors():
     for path in (HERE / "recipes").glob("*.yaml"):
-        if path.name == "embedding.yaml":  # of a network that the user brings
-            with pytest.raises(UserError, match=r"no file .*: embeddings/network\.onnx$"):
-                kinds.of(config.load_config(path))
+        if path.stem in NETWORKS:  # that the user brings
+            missing = re.escape(f"embeddings/{NETWORKS[path.stem]}")
+            with pytest.raises(UserError, match=rf"no file .*: {missing}$"):
+                kinds.of(config.load_config(path), Paths(config.load_config(path), "dev"))
             continue
         assert kinds.of(config.load_config(path)).kind in kinds.KINDS
 

@@ -204,6 +204,8 @@ class Network:
     suffixes = (".keras",)
 
     def __init__(self, cfg: Config, settings: Embedding.Settings) -> None:
+        from asd.networks import kinds as networks
+
         self._cfg, self._settings = cfg, settings
         fit = msgspec.to_builtins(cfg.fit)
         del fit["verbose"]
@@ -213,7 +215,7 @@ class Network:
             "feature": {"sample_rate": cfg.feature.sample_rate, "channel": cfg.feature.channel},
             "detector": {
                 "seconds": settings.seconds,
-                "network": _plain(settings.network),
+                "network": networks.made_of(settings.network),
                 "tasks": [_plain(one) for one in settings.tasks],
                 "augment": [_plain(one) for one in settings.augment],
                 "optimiser": msgspec.to_builtins(settings.optimiser),

@@ -9,10 +9,11 @@ from __future__ import annotations
 from asd.embeddings.embedding import Embedding
 from asd.embeddings.mean_mel import MeanMel
 from asd.embeddings.network import Network
+from asd.embeddings.pretrained import Beats, Eat
 from asd.sections import Choice
 from common import Feature
 
-KINDS = {"mean_mel": MeanMel, "file": Network}
+KINDS = {"mean_mel": MeanMel, "file": Network, "beats": Beats, "eat": Eat}
 
 
 def of(choice: Choice, feature: Feature) -> Embedding:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 MOST_BYTES = (1 << 31) - 1  # of a file: what a protobuf, and so an ONNX file, can have
+KERAS_BYTES = 1 << 30  # of a Keras file's arrays: pre-trained transformers have 400 MB
 EXTRA = "asd/embeddings/requirements.txt"  # what .onnx needs beside the project's requirements
 # A tensor of an ONNX file whose values are in another: its field 13 with the key "location".
 ELSEWHERE = re.compile(rb"j.{1,3}\n\x08location\x12", re.DOTALL)
@@ -70,13 +71,15 @@ def keras_network(path: Path) -> keras.Model:
     ------
     UserError : it is damaged, or of layers that are not known.
     """
-    keras_file.read(path, "export it as .tflite or .onnx")  # what is damaged goes no further
+    remedy = "export it as .tflite or .onnx"
+    keras_file.read(path, remedy, KERAS_BYTES)  # what is damaged goes no further
     keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
     import keras
 
     import asd.networks.layers
     import asd.networks.patches
     import asd.networks.pooling
+    import asd.networks.pretrained  # with the layers that it is made of
     import asd.networks.spectra  # noqa: F401
 
     try:

@@ -59,7 +59,7 @@ class Network:
         except UserError as error:
             raise UserError(f"{self._path}: {error}") from error
         if waves:
-            self.feature, feature = _of_waves(feature)
+            self.feature, feature = of_waves(feature)
         else:
             self.feature = rows.log_mel(feature).settings
         self._feature = feature
@@ -130,7 +130,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _of_waves(feature: Feature) -> tuple[dict[str, Any], Feature]:
+def of_waves(feature: Feature) -> tuple[dict[str, Any], Feature]:
     """What samples depend on, and a feature with which all samples of a whole clip are read.
 
     Between `central_frames` it is the samples that these frames see.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from asd.networks import settings
+from asd.networks import architecture, settings
 from asd.sections import Choice
 
 if TYPE_CHECKING:
@@ -42,7 +43,36 @@ class Student:
         return student.build(settings, n_samples, sample_rate)
 
 
-KINDS = {"multiresnet": MultiResNet, "student": Student}
+class Beats:
+    """BEATs, and what learns beside and behind it; see `asd.networks.pretrained`."""
+
+    Settings = settings.Pretrained
+    kind = "beats"
+
+    @classmethod
+    def build(cls, settings: settings.Pretrained, n_samples: int, sample_rate: int) -> keras.Model:
+        """See `asd.networks.pretrained.build`."""
+        from asd.networks import pretrained
+
+        return pretrained.build(settings, cls.kind, n_samples, sample_rate)
+
+
+class Eat(Beats):
+    """The same of EAT."""
+
+    Settings = settings.PretrainedEat
+    kind = "eat"
+
+
+KINDS = {"multiresnet": MultiResNet, "student": Student, "beats": Beats, "eat": Eat}
+
+
+def made_of(choice: Choice) -> dict[str, Any]:
+    """What a network depends on: its section, and of a file that it names the SHA-256 alone."""
+    values = {"kind": choice.kind, **choice.values}
+    if "path" in values:
+        values["file_sha256"] = architecture.sha256(Path(values.pop("path")))
+    return values
 
 
 def build(choice: Choice, n_samples: int, sample_rate: int) -> keras.Model:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from asd.sections import Section
+from asd.networks import architecture
+from asd.sections import Limit, Name, Section
+
+if TYPE_CHECKING:
+    from asd.networks.scaling import Scaling
 
 MOST_SPECTROGRAMS = 3
 CHANNEL_STEPS = 8  # the narrowest layers have an eighth of the width
@@ -75,3 +79,49 @@ class Student(Section, omit_defaults=True):
         if len(self.channels) != len(self.steps):
             raise ValueError(f"{len(self.channels)} channels and {len(self.steps)} steps: each "
                              "block has one of both")  # fmt: skip
+
+
+class Lora(Section):
+    """What learns beside the dense layers of a transformer; see `asd.networks.transformer`."""
+
+    rank: Annotated[int, msgspec.Meta(ge=0, le=4096)]  # 0: nothing
+    alpha: Limit
+    layers: Annotated[
+        tuple[Literal["q", "k", "v", "out", "fc1", "fc2"], ...], msgspec.Meta(min_length=1)
+    ]
+
+
+# Shorter clips are filled up to it, as in EAT's training; longer ones to whole patches.
+PATCH = architecture.PATCH
+LeastFrames = Annotated[int, msgspec.Meta(ge=PATCH, le=1 << 16, multiple_of=PATCH)]
+
+
+class Pretrained(Section):
+    """A network in a file that `asd.networks.convert` wrote, and what learns with it."""
+
+    path: Name
+    lora: Lora | None = None  # null: the network stays as it is
+    pooling: Literal["attentive", "mean"] = "attentive"  # of what it gives for each patch
+    width: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256  # of embeddings
+
+    def __post_init__(self) -> None:
+        architecture.check_file(self.path)
+
+    def scaling(self, usual: Scaling) -> Scaling:
+        """How frames are scaled and filled up."""
+        return usual
+
+    @property
+    def of_lora(self) -> dict[str, Any] | None:
+        """`lora` as plain values."""
+        return msgspec.to_builtins(self.lora) if self.lora and self.lora.rank else None
+
+
+class PretrainedEat(Pretrained):
+    """The same of EAT."""
+
+    least_frames: LeastFrames = architecture.FRAMES_OF_EAT
+
+    def scaling(self, usual: Scaling) -> Scaling:
+        """As these frames fill it up."""
+        return usual._replace(least_frames=self.least_frames)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Of a model a thousand times as large as MLPerf Tiny's, which has 1 MB of arrays.
 MOST_BYTES = 1 << 28  # of all arrays, unpacked
-READING_BYTES = 3 * MOST_BYTES  # while a file is read: an archive's member, and arrays
+READING = 3  # times as much while a file is read: an archive's member, and arrays
 MOST_CONFIG_BYTES = 1 << 22
 MOST_OBJECTS = 10_000  # groups and arrays
 MOST_DIMENSIONS = 6
@@ -68,12 +68,13 @@ class KerasFile:
         return "model_weights" in self.names
 
 
-def read(path: Path, remedy: str = "train it anew") -> KerasFile:
+def read(path: Path, remedy: str = "train it anew", most: int = MOST_BYTES) -> KerasFile:
     """Read a .keras, .h5 or .hdf5 file.
 
     Parameters
     ----------
     remedy : what is to be done about one that cannot be read
+    most : bytes of all arrays
 
     Raises
     ------
@@ -81,9 +82,9 @@ def read(path: Path, remedy: str = "train it anew") -> KerasFile:
     OSError : it cannot be opened.
     """
     path = Path(path)
-    with path.open("rb") as file, _bounded_memory():
+    with path.open("rb") as file, _bounded_memory(READING * most):
         try:
-            return _of_zip(file) if zipfile.is_zipfile(file) else _of_hdf5(file)
+            return _of_zip(file, most) if zipfile.is_zipfile(file) else _of_hdf5(file, most)
         except Unreadable as error:
             reason = str(error)
         # What the readers raise at damage: OSError, KeyError and RuntimeError HDF5's, the rest
@@ -96,7 +97,7 @@ def read(path: Path, remedy: str = "train it anew") -> KerasFile:
 
 
 @contextlib.contextmanager
-def _bounded_memory() -> Iterator[None]:
+def _bounded_memory(most: int) -> Iterator[None]:
     """Let allocations fail beyond a bound: HDF5 trusts the sizes in a damaged file."""
     if sys.platform != "linux":  # elsewhere the limit is none
         yield
@@ -104,18 +105,18 @@ def _bounded_memory() -> Iterator[None]:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_AS, (min([used + READING_BYTES, *limits]), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (min([used + most, *limits]), hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _of_zip(file: io.BufferedReader) -> KerasFile:
+def _of_zip(file: io.BufferedReader, most: int) -> KerasFile:
     with zipfile.ZipFile(file) as archive:
         config = _member(archive, "config.json", MOST_CONFIG_BYTES)
-        weights = _member(archive, "model.weights.h5", MOST_BYTES)
-    result = _of_hdf5(io.BytesIO(weights), legacy=False)
+        weights = _member(archive, "model.weights.h5", most)
+    result = _of_hdf5(io.BytesIO(weights), most, legacy=False)
     result.config = _json(config)
     return result
 
@@ -143,7 +144,7 @@ def _no_number(name: str) -> None:
     raise Unreadable(f"its configuration holds {name}")
 
 
-def _of_hdf5(file: io.BufferedReader | io.BytesIO, legacy: bool = True) -> KerasFile:
+def _of_hdf5(file: io.BufferedReader | io.BytesIO, most: int, legacy: bool = True) -> KerasFile:
     import h5py
 
     file.seek(0)
@@ -151,12 +152,12 @@ def _of_hdf5(file: io.BufferedReader | io.BytesIO, legacy: bool = True) -> Keras
     with h5py.File(file, "r") as root:
         if legacy:
             result.config = _json(_text(root, "model_config", MOST_CONFIG_BYTES))
-        budget = MOST_BYTES
+        budget = most
         for name, item in _walk(root):
             if isinstance(item, h5py.Dataset):
                 budget -= _checked(name, item)
                 if budget < 0:
-                    raise Unreadable(f"its arrays have more than {MOST_BYTES:,} bytes")
+                    raise Unreadable(f"its arrays have more than {most:,} bytes")
                 result.arrays[name] = item[()]
             elif "weight_names" in item.attrs:
                 result.names[name] = _names(item)
