@@ -16,7 +16,7 @@ from asd import cli, files
 from asd.backends import centres
 from asd.evaluation import front
 from asd.sections import Choice
-from asd.tflite import body, fold, keras_chain, macs, reader
+from asd.tflite import body, flatbuffer, fold, keras_chain, macs, reader
 from asd.tflite.convert import MCU, convert
 from common import UserError
 
@@ -147,6 +147,19 @@ def test_an_operator_that_tflite_lacks_is_named():
     with pytest.raises(UserError, match=r"\(float32\) has no operator for tf.Cholesky; ") as told:
         body.convert(split, FLOAT)
     assert "\n" not in str(told.value)
+
+
+def test_weights_of_convolutions_have_a_scale_per_channel():
+    inputs = keras.Input((N,))
+    layer = patches.LogMelPatches(RATE, 8, 1024, 512, 8, 8)
+    images = keras.layers.Reshape((8, 8, 1))(layer(inputs))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(images))
+    split = parts.split(keras.Model(inputs, patches.MeanOfPatches(10)(x)))
+    content = body.convert(split, MCU, rows_of(split, 1))
+    assert reader.describe(content)["weights"]["per_channel"]
+    _, graph = flatbuffer.parsed(content)
+    (weights,) = (one for one in graph.tensors if list(one.shape) == [4, 3, 3, 1])
+    assert len(set(weights.quantization.scale)) == 4
 
 
 class Clips:
