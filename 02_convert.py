@@ -21,7 +21,7 @@ from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
-from asd.detectors.embedding import ALL
+from asd.detectors.network import ALL
 from asd.embedded import boards, codegen, distance
 from asd.paths import Paths, record_of
 from asd.tflite import body, fold

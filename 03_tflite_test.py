@@ -28,7 +28,7 @@ from asd.clips import Scores
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
-from asd.detectors.embedding import ALL
+from asd.detectors.network import ALL
 from asd.embedded import boards, costs, targets
 from asd.evaluation import deviations, parity, scores, tables
 from asd.paths import Paths

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from asd import files
-from asd.augment import keys
+from asd.augment import Augmentation, keys
 from asd.config import Fit
 from asd.features.segments import Segments
 from asd.training import Epoch
@@ -28,7 +28,7 @@ class Task(NamedTuple):
     Attributes
     ----------
     classes : of all clips, (n_clips,) int64
-    count : how many there are
+    count : how many there are; of the head, times the classes that augmentation makes of each
     head : of `asd.losses`
     weight : of its loss in the sum
     """
@@ -47,7 +47,7 @@ class Learner:
     network : waves, (n, n_samples) float32, to embeddings, (n, width)
     tasks : whose heads are trained with it
     optimiser : of Keras
-    augment : see `asd.augment.of`
+    augment : see `asd.augment.of`; its classes are those of the heads
     seed : of all that is drawn
     """
 
@@ -56,14 +56,15 @@ class Learner:
         network: keras.Model,
         tasks: Sequence[Task],
         optimiser: keras.optimizers.Optimizer,
-        augment: Callable,
+        augment: Augmentation,
         seed: int,
     ) -> None:
         self._network, self._tasks, self._augment = network, tasks, augment
         self._optimiser, self._seed = optimiser, seed
         width = network.output_shape[-1]
         for task in tasks:
-            task.head(tf.zeros((1, width)), tf.one_hot([0], task.count))  # which builds it
+            labels = tf.one_hot([0], task.count * augment.factor)
+            task.head(tf.zeros((1, width)), labels)  # which builds it
         trained = [network, *(task.head for task in tasks)]
         self._trainable = [one for model in trained for one in model.trainable_variables]
         optimiser.build(self._trainable)

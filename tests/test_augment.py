@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import common
 from asd import augment
 from asd.augment import settings
 from asd.features import waves
@@ -21,7 +22,7 @@ tf = pytest.importorskip("tensorflow")
 from asd.augment import exchange, keys, masking, mixing  # noqa: E402
 
 CLOSE = {"rtol": 0, "atol": 1e-9}
-N, N_SAMPLES, N_CLASSES = 400, 64, 5
+N, N_SAMPLES, N_CLASSES, RATE = 400, 64, 5, 16000
 
 
 @pytest.fixture(scope="module")
@@ -144,13 +145,15 @@ MIXUP = section("mixup", probability=0.5, partners="any")
 CUTMIX = section("cutmix", probability=0.5, partners="reversed")
 SPEC_VALUES = {"probability": 0.5, "frames": 3, "bins": 3, "n_fft": 16, "hop_length": 4}
 SPEC_AUGMENT = section("spec_augment", **SPEC_VALUES)
-ALL = {"mixup": MIXUP, "cutmix": CUTMIX, "spec_augment": SPEC_AUGMENT}
+EMPHASIS_VALUES = {"probability": 0.75, "bands": 3, "db": [6.0, 9.0]}
+EMPHASIS = section("emphasis", **EMPHASIS_VALUES)
+ALL = {"mixup": MIXUP, "cutmix": CUTMIX, "spec_augment": SPEC_AUGMENT, "emphasis": EMPHASIS}
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_draws_are_a_function_of_seed_epoch_and_step(kind):
     """The same again for the same three, in a compiled step too; another if one is another."""
-    way = augment.of((ALL[kind],))
+    way = augment.of((ALL[kind],), RATE)
     wave, labels = batch()
     compiled = tf.function(lambda epoch, step: way(keys.of_step(1, epoch, step), wave, labels)[0])
     first = way(keys.of_step(1, 2, 3), wave, labels)[0].numpy()
@@ -164,13 +167,13 @@ def test_draws_are_a_function_of_seed_epoch_and_step(kind):
 def test_two_ways_do_not_share_their_draws():
     """Or the clips that the second changes would be those that the first does: half of all."""
     wave, labels = batch()
-    found, _ = augment.of((MIXUP, MIXUP))(keys.of_step(0, 0, 0), wave, labels)
+    found, _ = augment.of((MIXUP, MIXUP), RATE)(keys.of_step(0, 0, 0), wave, labels)
     assert 0.68 < (found != wave).numpy().any(1).mean() < 0.82
 
 
 def test_mixup_draws_shares_partners_and_whom():
     wave, labels = batch()
-    found, mixed = augment.of((MIXUP,))(keys.of_step(5, 0, 0), wave, labels)
+    found, mixed = augment.of((MIXUP,), RATE)(keys.of_step(5, 0, 0), wave, labels)
     changed = found[:, 0].numpy() != wave[:, 0].numpy()
     assert 0.4 < changed.mean() < 0.6
     np.testing.assert_allclose(mixed["main"].numpy().sum(1), 1, rtol=1e-6)
@@ -186,7 +189,7 @@ def test_a_clip_mixed_with_one_of_its_class_is_of_that_class():
 
 def test_cutmix_takes_one_stretch_of_the_reversed_batch():
     wave, labels = batch()
-    found, mixed = augment.of((CUTMIX,))(keys.of_step(5, 0, 0), wave, labels)
+    found, mixed = augment.of((CUTMIX,), RATE)(keys.of_step(5, 0, 0), wave, labels)
     found, whose = found.numpy(), np.arange(1, N + 1)
     other = found == whose[::-1, None]
     assert (other | (found == whose[:, None])).all()
@@ -217,7 +220,7 @@ def test_waves_are_restored():
 
 def test_spec_augment_leaves_clips_without_a_mask():
     wave = tf.random.stateless_uniform((N, 256), (1, 2))
-    found, _ = augment.of((SPEC_AUGMENT,))(keys.of_step(5, 0, 0), wave, {})
+    found, _ = augment.of((SPEC_AUGMENT,), RATE)(keys.of_step(5, 0, 0), wave, {})
     same = (found.numpy() == wave.numpy()).all(1)
     assert 0.15 < same.mean() < 0.35  # a quarter has neither, and a few a mask of width 0
 
@@ -247,6 +250,45 @@ def test_exchange_draws_an_order_for_each_part():
     assert 0.4 < applied.numpy().mean() < 0.6
 
 
+def test_a_band_is_louder_or_quieter_as_the_label_says():
+    """Levels of tones in the middles of three bands, and the class of each clip."""
+    n_samples, edges = 1600, common.mel_frequencies(7, 0, RATE / 2, "htk")
+    bins = np.round(edges[1::2] * n_samples / RATE)  # whole periods: nothing leaks
+    tones = np.sin(2 * np.pi * bins[:, None] * np.arange(n_samples) / n_samples).sum(0)
+    wave = tf.constant(np.repeat(tones[None], N, 0).astype(np.float32))
+    labels = {"main": tf.one_hot(tf.range(N) % N_CLASSES, N_CLASSES)}
+    way = augment.of((EMPHASIS,), RATE)
+    found, wide = way(keys.of_step(5, 0, 0), wave, labels)
+    assert way.factor == augment.factor((EMPHASIS,)) == 7
+    classes, kinds = np.divmod(wide["main"].numpy().argmax(1), 7)
+    np.testing.assert_array_equal(wide["main"].numpy().sum(1), 1)
+    np.testing.assert_array_equal(classes, np.arange(N) % N_CLASSES)
+    levels = np.abs(np.fft.rfft(found.numpy()))[:, bins.astype(int)]
+    gains = 20 * np.log10(levels / np.abs(np.fft.rfft(tones))[bins.astype(int)])
+    assert 0.68 < (kinds > 0).mean() < 0.82 and set(kinds) == set(range(7))
+    for kind, gain in zip(kinds, gains, strict=True):
+        if kind == 0:
+            np.testing.assert_allclose(gain, 0, atol=0.01)
+            continue
+        own = gain[(kind - 1) % 3] * (1 if kind < 4 else -1)
+        assert 6 - 0.1 < own < 9 + 0.1
+        assert np.abs(gain).max() < own + 0.01
+
+
+def test_mixed_clips_share_the_classes_of_their_bands():
+    wave, labels = tf.random.stateless_normal((N, 256), (1, 2)), batch()[1]
+    found = augment.of((EMPHASIS, MIXUP), RATE)(keys.of_step(5, 0, 0), wave, labels)[1]["main"]
+    assert found.shape == (N, 7 * N_CLASSES)
+    np.testing.assert_allclose(found.numpy().sum(1), 1, rtol=1e-6)
+    assert 0.3 < ((found.numpy() > 0).sum(1) == 2).mean() < 0.6
+
+
+@pytest.mark.parametrize("values", [{"db": [9.0, 6.0]}, {"bands": 0}, {"probability": 2.0}])
+def test_a_wrong_emphasis_is_named(values):
+    with pytest.raises(UserError, match=r"my\.yaml"):
+        augment.factor((section("emphasis", **EMPHASIS_VALUES | values),))
+
+
 @pytest.mark.parametrize("values, named", [
     (SPEC_VALUES | {"hop_length": 9}, "at least two hops"),
     (SPEC_VALUES | {"n_fft": 15}, "even"),
@@ -254,7 +296,7 @@ def test_exchange_draws_an_order_for_each_part():
 ])  # fmt: skip
 def test_a_wrong_section_is_named(values, named):
     with pytest.raises(UserError) as told:
-        augment.of((section("spec_augment", **values),))
+        augment.of((section("spec_augment", **values),), RATE)
     assert named in str(told.value) and "my.yaml" in str(told.value)
 
 

@@ -63,6 +63,7 @@ def learner_of(arrays, options, optimiser, dtype):
     import msgspec
 
     from asd import losses
+    from asd.augment import Augmentation
     from asd.discriminative import Learner, Task
     from asd.losses import heads
 
@@ -83,7 +84,7 @@ def learner_of(arrays, options, optimiser, dtype):
             variable(network, key).assign(to_keras(array))
     mixing = Given(arrays, dtype)
     tasks = [Task(arrays["class_index"].ravel(), n_classes, head, 1.0)]
-    learner = Learner(network, tasks, optimiser, mixing, seed=0)
+    learner = Learner(network, tasks, optimiser, Augmentation([mixing]), seed=0)
     head.centres.assign(arrays["W0"])
     return learner, network, head, mixing
 

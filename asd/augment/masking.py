@@ -76,7 +76,7 @@ def restored(spectra: tf.Tensor, n_fft: int, hop: int, n_samples: tf.Tensor | in
 class SpecAugment:
     """Waves with a stretch of time and a band of frequencies gone."""
 
-    def __init__(self, values: settings.SpecAugment) -> None:
+    def __init__(self, values: settings.SpecAugment, sample_rate: int = 0) -> None:
         self._values = values
 
     def __call__(

@@ -66,7 +66,7 @@ def _order(key: tf.Tensor, n: tf.Tensor, kind: str) -> tf.Tensor:
 class Mixup:
     """Waves and labels mixed with those of another clip of the batch."""
 
-    def __init__(self, values: settings.Mixup) -> None:
+    def __init__(self, values: settings.Mixup, sample_rate: int = 0) -> None:
         self._values = values
 
     def __call__(
@@ -93,7 +93,7 @@ class Cutmix:
     Yun et al. 2019, arXiv:1905.04899.
     """
 
-    def __init__(self, values: settings.Cutmix) -> None:
+    def __init__(self, values: settings.Cutmix, sample_rate: int = 0) -> None:
         self._values = values
 
     def __call__(

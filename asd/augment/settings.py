@@ -10,6 +10,7 @@ from asd.sections import NotNegative, Section
 from common import Positive
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]  # of each clip
+Decibels = Annotated[float, msgspec.Meta(ge=0, le=60)]
 Partners = Literal["any", "reversed"]  # of each clip; reversed: the batch from its end
 
 
@@ -25,6 +26,23 @@ class Cutmix(Section):
 
     probability: Probability
     partners: Partners
+
+
+class Emphasis(Section):
+    """A band of frequencies louder or quieter, which makes a class of its own."""
+
+    probability: Probability
+    bands: Annotated[int, msgspec.Meta(ge=1, le=64)]  # of equal widths in mel, up to half the rate
+    db: tuple[Decibels, Decibels]  # least and most in the band's middle
+
+    def __post_init__(self) -> None:
+        if not self.db[0] < self.db[1]:
+            raise ValueError(f"db [{self.db[0]}, {self.db[1]}] must rise")
+
+    @property
+    def factor(self) -> int:
+        """Classes that it makes of each: as it is, each band louder, each band quieter."""
+        return 1 + 2 * self.bands
 
 
 class SpecAugment(Section):

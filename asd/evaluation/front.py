@@ -25,7 +25,7 @@ from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.detectors.detector import Detector
-from asd.detectors.embedding import ALL
+from asd.detectors.network import ALL
 from asd.evaluation import front_picture, scores, tables, year_score, years
 from asd.paths import Paths, record_of
 from asd.tflite.convert import MCU

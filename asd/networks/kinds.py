@@ -43,6 +43,19 @@ class Student:
         return student.build(settings, n_samples, sample_rate)
 
 
+class MeanMel:
+    """Dense layers on the mean of a clip's log-mel frames: what little data is enough for."""
+
+    Settings = settings.MeanMel
+
+    @staticmethod
+    def build(settings: settings.MeanMel, n_samples: int, sample_rate: int) -> keras.Model:
+        """See `asd.networks.mean_mel.build`."""
+        from asd.networks import mean_mel
+
+        return mean_mel.build(settings, n_samples, sample_rate)
+
+
 class Beats:
     """BEATs, and what learns beside and behind it; see `asd.networks.pretrained`."""
 
@@ -64,7 +77,13 @@ class Eat(Beats):
     kind = "eat"
 
 
-KINDS = {"multiresnet": MultiResNet, "student": Student, "beats": Beats, "eat": Eat}
+KINDS = {
+    "multiresnet": MultiResNet,
+    "student": Student,
+    "mean_mel": MeanMel,
+    "beats": Beats,
+    "eat": Eat,
+}
 
 
 def made_of(choice: Choice) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The parts of a trained network: its front end, and its body, which alone becomes TFLite.
 
 The front end makes tensors of waves: spectra, or log-mel patches; where the network first
-normalises or clips their bands, so does the front end, as int8 would else have one scale for loud
-bands and quiet ones. The body makes embeddings of them; a clip's embedding is the mean of those of
-its rows, if it has several.
+averages, normalises or clips their bands, so does the front end, as int8 would else have one scale
+for loud bands and quiet ones. The body makes embeddings of them; a clip's embedding is the mean of
+those of its rows, if it has several.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import keras
 import tensorflow as tf
 
 from asd.networks.layers import BatchNormalization
-from asd.networks.patches import Clipped, LogMelPatches, MeanOfPatches
+from asd.networks.patches import Clipped, LogMelPatches, MeanOfFrames, MeanOfPatches
 from asd.networks.spectra import Spectrogram, Spectrum
 from common import UserError
 
 FRONT_LAYERS = (Spectrogram, Spectrum, LogMelPatches)
-BEHIND_FRONT = (BatchNormalization, Clipped)
+BEHIND_FRONT = (BatchNormalization, Clipped, MeanOfFrames)
 
 
 class Parts(NamedTuple):
@@ -65,7 +65,7 @@ def split(network: keras.Model) -> Parts:
 
 
 def _normalised(network: keras.Model, tensor: keras.KerasTensor) -> keras.KerasTensor:
-    """What is made of a tensor by layers directly behind it that normalise or clip its values."""
+    """What is made of a tensor by layers of `BEHIND_FRONT` that directly follow it."""
     for layer in network.layers:
         if isinstance(layer, BEHIND_FRONT) and layer.input is tensor:
             return _normalised(network, layer.output)

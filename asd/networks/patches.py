@@ -90,6 +90,19 @@ class LogMelPatches(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("asd")
+class MeanOfFrames(keras.layers.Layer):
+    """The mean of the frames of a patch."""
+
+    def call(self, frames: tf.Tensor) -> tf.Tensor:
+        """(n, n_frames, n_mels) -> (n, n_mels)."""
+        return tf.reduce_mean(frames, axis=1)
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of `call`."""
+        return shape[0], shape[2]
+
+
+@keras.saving.register_keras_serializable("asd")
 class MeanOfPatches(keras.layers.Layer):
     """The mean of what a network gives for the patches of a clip.
 

@@ -81,6 +81,16 @@ class Student(Section, omit_defaults=True):
                              "block has one of both")  # fmt: skip
 
 
+class MeanMel(Section, omit_defaults=True):
+    """Log-mel frames, and the dense layers on their mean."""
+
+    n_mels: Mels = 128
+    n_fft: Annotated[int, msgspec.Meta(ge=2, le=2**16, multiple_of=2)] = 1024  # samples
+    hop_length: Annotated[int, msgspec.Meta(ge=1, le=2**16)] = 512  # samples
+    hidden: Annotated[tuple[Channels, ...], msgspec.Meta(max_length=64)] = (256, 256)  # units
+    size: Channels = 128  # elements of an embedding
+
+
 class Lora(Section):
     """What learns beside the dense layers of a transformer; see `asd.networks.transformer`."""
 
