@@ -193,6 +193,21 @@ def test_classes_are_of_what_is_asked_for():
                            "pump---0---a_1---0")  # fmt: skip
     assert named.of_clips.tolist() == [0, 1, 2, 3]
     assert segments.classes(clips, ["machine"]).of_clips.tolist() == [0, 0, 0, 1]
+    others = [clip("gearbox", "00", "source", ""), clip("fan", "00", "source", "")]
+    wider = segments.classes(clips, ["machine"], others)
+    assert wider.names == ("fan", "gearbox", "pump") and wider.of_clips.tolist() == [0, 0, 0, 2]
+
+
+def test_names_of_test_clips_tell_of_classes_where_that_is_faithful(tmp_path, capsys):
+    """Two speeds of two domains of two machine types; one more speed in a test clip's name."""
+    folder = year_2023(tmp_path)
+    name = "section_00_source_test_anomaly_0009_vel_7.wav"
+    write_clip(folder / "dev_data/fan/test" / name, 7, 0.1, n_samples=9000)
+    for faithful, count in ((False, 8), (True, 9)):
+        tasks = [DETECTOR["tasks"][0] | {"faithful": faithful}]
+        cfg = written(folder, fit={"epochs": 1}, tasks=tasks)
+        assert call("00_train.py", "-d", "--overwrite", "-c", cfg) == 0
+        assert f"{count} classes by machine" in capsys.readouterr().out
 
 
 def stores_of(folder, **changed):

@@ -33,8 +33,10 @@ SMALL = {"channels": [8, 8], "steps": [1, 2], "size": 16}
 NETWORKS = {
     "student": SMALL,
     "multiresnet": {"width": 8, "n_ffts": [2048], "fft": True, "gap": True},
+    "mean_mel": {"n_mels": 32, "hidden": [16], "size": 8},
 }
-LENGTHS = {"student": N, "multiresnet": 72000}  # samples
+LENGTHS = {"student": N, "multiresnet": 72000, "mean_mel": N}  # samples
+COUNTS = {"student": (3, 1), "multiresnet": (1, 2), "mean_mel": (1, 1)}  # rows a clip, tensors
 FLOAT = body.NETWORK_VARIANTS[0]
 
 
@@ -90,13 +92,34 @@ def test_the_parts_are_the_network(tmp_path, kind):
     split = parts.split(network)
     heard = waves(n_samples=LENGTHS[kind])
     tensors = split.tensors(heard)
-    count = {"student": 3, "multiresnet": 1}[kind]
-    assert split.n_rows == count and len(tensors) == {"student": 1, "multiresnet": 2}[kind]
+    count = COUNTS[kind][0]
+    assert (split.n_rows, len(tensors)) == COUNTS[kind]
     rows = split.body(tensors, training=False)
     expected = network(heard, training=False)
     found = np.reshape(rows, (3, count, -1)).mean(axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert not split.front.trainable_variables, "what is learnt is in the body"
+
+
+def test_dense_layers_look_at_mean_levels():
+    """By formula, from the log-mel frames of the scripts."""
+    network = network_of("mean_mel")
+    split, heard = parts.split(network), waves()
+    feature = network.get_layer("frames").feature
+    levels = np.stack([common.log_mel(np.pad(one, 512), feature).mean(0) for one in heard])
+
+    def normalised(x, name):
+        norm = network.get_layer(name)
+        mean, variance = norm.moving_mean.numpy(), norm.moving_variance.numpy()
+        gamma, beta = (norm.gamma.numpy(), norm.beta.numpy()) if norm.affine else (1, 0)
+        return (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+
+    x = normalised(levels, "bands")
+    np.testing.assert_allclose(split.tensors(heard)[0], x, atol=1e-3)
+    x = np.maximum(normalised(x @ network.get_layer("d0").kernel.numpy(), "d0.bn"), 0)
+    last = network.get_layer("embed")
+    x = x @ last.kernel.numpy() + last.bias.numpy()
+    np.testing.assert_allclose(network(heard), x, atol=1e-3)
 
 
 def test_a_network_without_front_end_is_told():

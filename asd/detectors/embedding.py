@@ -16,9 +16,9 @@ import msgspec
 from asd import embeddings, store
 from asd.backends import centres
 from asd.backends.centres import Centres
-from asd.clips import ClipSet, Scores
+from asd.clips import Clip, ClipSet, Scores
 from asd.config import Config
-from asd.corpora.find import find_machine_types
+from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors.detector import Fitted
 from asd.detectors.frozen import Frozen
@@ -134,7 +134,17 @@ class Embedding:
         if others := self.others:
             more = survey(others, find_machine_types(others), "train", skip_bad_clips)
             stores += [store.load(others, one, *how) for one in more]
-        return self.network.segments(stores)
+        return self.network.segments(stores, self._named(skip_bad_clips))
+
+    def _named(self, skip_bad_clips: bool) -> list[Clip]:
+        """The test clips whose names a training that is faithful to the published looks at."""
+        if not self.network.is_faithful:
+            return []
+        found = []
+        for paths in filter(None, (self._paths, self.others)):
+            there = [name for name in find_machine_types(paths) if has_clips(paths, name, "test")]
+            found += survey(paths, there, "test", skip_bad_clips)
+        return [clip for one in found for clip in one.clips]
 
     def parts(self) -> Parts:
         """The front end of the trained network, and its body, which becomes TFLite."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from asd import files, rows
+from asd.clips import Clip
 from asd.config import Config
 from asd.detectors.detector import Fitted
 from asd.features import segments
@@ -40,6 +41,8 @@ class ToldApart:
         of: Annotated[tuple[Part, ...], msgspec.Meta(min_length=1)]
         loss: Choice
         weight: Limit = 1.0
+        # True: classes of test clips have centres, too, as published, though no clip trains them
+        faithful: bool = False
 
 
 TASKS = {"classes": ToldApart}
@@ -92,11 +95,21 @@ class Network:
         }
         self.rows = rows.waves(cfg.feature)
 
-    def segments(self, stores: Sequence[Store]) -> Segments:
-        """The clips to learn from, of stores of samples; in one order, whatever theirs."""
+    @property
+    def is_faithful(self) -> bool:
+        """Whether names of test clips tell of classes, too."""
+        return any(choice.section(TASKS)[1].faithful for choice in self._settings.tasks)
+
+    def segments(self, stores: Sequence[Store], others: Sequence[Clip] = ()) -> Segments:
+        """The clips to learn from, of stores of samples; in one order, whatever theirs.
+
+        Parameters
+        ----------
+        others : see `Segments`
+        """
         n_samples = round(self._settings.seconds * self._cfg.feature.sample_rate)
         ordered = sorted(stores, key=lambda one: one.clips[0].machine_type)
-        return Segments(tuple(ordered), n_samples)
+        return Segments(tuple(ordered), n_samples, tuple(others))
 
     def fit(self, train: Segments, checkpoint: Path) -> Fitted:
         """Train, or go on from the checkpoint of an interrupted training of the same make.
@@ -132,7 +145,8 @@ class Network:
         from asd.discriminative import Task
 
         _, values = choice.section(TASKS)
-        classes = segments.classes(train.clips, values.of)
+        others = train.others if values.faithful else ()
+        classes = segments.classes(train.clips, values.of, others)
         count = len(classes.names)
         if count < 2:
             raise UserError(f"{choice.file}: key {choice.key}.of: all training clips are of the "

@@ -39,19 +39,30 @@ def class_of(clip: Clip, parts: Sequence[str]) -> str:
     return JOINT.join(PARTS[part](clip) for part in parts)
 
 
-def classes(clips: Sequence[Clip], parts: Sequence[str]) -> Classes:
-    """The classes that there are among clips, which are those that train."""
+def classes(clips: Sequence[Clip], parts: Sequence[str], others: Sequence[Clip] = ()) -> Classes:
+    """The classes that there are among clips, which are those that train.
+
+    Parameters
+    ----------
+    others : whose classes are there, too
+    """
     own = [class_of(clip, parts) for clip in clips]
-    names, of_clips = np.unique(own, return_inverse=True)
-    return Classes(tuple(names.tolist()), of_clips)
+    names = np.unique(own + [class_of(clip, parts) for clip in others])
+    return Classes(tuple(names.tolist()), np.searchsorted(names, own))
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Waves of `n_samples` of the clips of some stores of samples, see `rows.waves`."""
+    """Waves of `n_samples` of the clips of some stores of samples, see `rows.waves`.
+
+    Attributes
+    ----------
+    others : test clips, whose names tell of classes where a training is faithful to the published
+    """
 
     stores: tuple[Store, ...]
     n_samples: int
+    others: tuple[Clip, ...] = ()
 
     @property
     def clips(self) -> list[Clip]:
@@ -66,7 +77,9 @@ class Segments:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that stand for the clips and their length."""
-        return files.fingerprint([self.n_samples, *(store.fingerprint for store in self.stores)])
+        more = [sorted({class_of(clip, PARTS) for clip in self.others})] if self.others else []
+        known = [self.n_samples, *(store.fingerprint for store in self.stores), *more]
+        return files.fingerprint(known)
 
     def __len__(self) -> int:
         return sum(map(len, self.stores))
