@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from asd.networks.layers import BatchNormalization
+from asd.networks import bounded
 from asd.networks.patches import LogMelPatches, MeanOfFrames
 from asd.networks.settings import MeanMel
 
@@ -26,8 +26,7 @@ def build(settings: MeanMel, n_samples: int, sample_rate: int) -> Model:
     inputs = layers.Input((n_samples,), name="wave")
     x = LogMelPatches(sample_rate, *how, name="frames")(inputs)
     x = MeanOfFrames(name="mean")(x)
-    x = BatchNormalization(affine=False, name="bands")(x)  # each mel band by itself
+    x = bounded.normalised(x, "bands")
     for i, units in enumerate(settings.hidden):
-        x = layers.Dense(units, use_bias=False, name=f"d{i}")(x)
-        x = layers.ReLU(name=f"d{i}.relu")(BatchNormalization(name=f"d{i}.bn")(x))
+        x = bounded.active(layers.Dense(units, use_bias=False, name=f"d{i}")(x), f"d{i}")
     return Model(inputs, layers.Dense(settings.size, name="embed")(x), name="mean_mel")

@@ -7,18 +7,12 @@ clip's embedding is the mean of those of its patches, so that one patch is in me
 
 from __future__ import annotations
 
-import tensorflow as tf
 from keras import Model, layers
 
-from asd.networks.layers import BatchNormalization
-from asd.networks.patches import Clipped, LogMelPatches, MeanOfPatches
+from asd.networks import bounded
+from asd.networks.patches import LogMelPatches, MeanOfPatches
 from asd.networks.settings import Student
 from common import UserError
-
-# Beyond so many standard deviations nothing counts, in bands and at first in layers: int8 has 256
-# steps for what is left. The only bound that a convolution of TFLite has within itself is ReLU6's.
-MOST_DEVIATIONS = 3.0
-MOST_ACTIVATION = 6.0
 
 
 def build(settings: Student, n_samples: int, sample_rate: int) -> Model:
@@ -42,26 +36,17 @@ def build(settings: Student, n_samples: int, sample_rate: int) -> Model:
         raise UserError(f"clips of {n_samples} samples are too short for network.frames "
                         f"{settings.frames}: it takes {least} or more")  # fmt: skip
     inputs = layers.Input((n_samples,), name="wave")
-    x = BatchNormalization(affine=False, name="bands")(front(inputs))  # each mel band by itself
-    x = Clipped(MOST_DEVIATIONS, name="clipped")(x)
+    x = bounded.normalised(front(inputs), "bands")
     x = layers.Reshape((settings.frames, settings.n_mels, 1), name="image")(x)
     how = {"padding": "same", "use_bias": False}
     stem = layers.Conv2D(settings.channels[0], 3, strides=2, name="stem", **how)
-    x = _active(stem(x), "stem")
+    x = bounded.active(stem(x), "stem")
     for i, (n_channels, step) in enumerate(zip(settings.channels, settings.steps, strict=True)):
         depth, point = f"b{i}.depth", f"b{i}.point"
         x = layers.DepthwiseConv2D(3, strides=step, name=depth, **how)(x)
-        x = _active(x, depth)
-        x = _active(layers.Conv2D(n_channels, 1, name=point, **how)(x), point)
+        x = bounded.active(x, depth)
+        x = bounded.active(layers.Conv2D(n_channels, 1, name=point, **how)(x), point)
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     x = layers.Dense(settings.size, name="embed")(x)
     x = MeanOfPatches(len(front.starts(n_samples)), name="clip")(x)
     return Model(inputs, x, name="student")
-
-
-def _active(x, name: str):
-    """Batch normalisation and ReLU6."""
-    norm = BatchNormalization(name=f"{name}.bn")
-    x = norm(x)
-    norm.gamma.assign(tf.fill(norm.gamma.shape, MOST_ACTIVATION / MOST_DEVIATIONS))
-    return layers.ReLU(MOST_ACTIVATION, name=f"{name}.relu")(x)
