@@ -45,7 +45,7 @@ def test_groups_stay_together(by):
 
 def test_without_umap_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match=r"needs umap-learn.*pip install"):
+    with pytest.raises(UserError, match=r"needs umap-learn.*pip install -r asd"):
         maps.flattened(np.ones((3, 2), np.float32), "umap", 0)
 
 

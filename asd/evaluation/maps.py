@@ -6,7 +6,7 @@ Reads the models and recordings that 01_test.py reads, of a detector whose clips
 Writes map_<by>_<type>.png into the result folder: a picture of each machine type, its sections in
 colours, training clips small, test clips large; source and target, normal and anomalous by their
 marks. PCA keeps distances as well as two dimensions can; t-SNE (van der Maaten and Hinton, JMLR 9
-(2008) 2579-2605) and UMAP (arXiv:1802.03426; pip install umap-learn) keep neighbours together, and
+(2008) 2579-2605) and UMAP (arXiv:1802.03426; an extra) keep neighbours together, and
 the gaps between groups mean little.
 """
 
@@ -30,6 +30,7 @@ from asd.evaluation import canvas
 from asd.paths import Paths
 from common import UserError
 
+EXTRA = "asd/evaluation/requirements.txt"
 METHODS = ("pca", "tsne", "umap")
 MOST_NEIGHBOURS = 30  # t-SNE's perplexity; of fewer clips a third of them
 SIZES = {"train": 8, "test": 28}  # points squared
@@ -57,8 +58,8 @@ def flattened(embeddings: np.ndarray, by: str, seed: int) -> np.ndarray:
         try:
             from umap import UMAP
         except ImportError as error:
-            raise UserError("--by umap needs umap-learn: .venv/bin/python -m pip install "
-                            "umap-learn; or take pca or tsne") from error  # fmt: skip
+            raise UserError("--by umap needs umap-learn: .venv/bin/python -m pip install -r "
+                            f"{EXTRA}; or take pca or tsne") from error  # fmt: skip
         flat = UMAP(random_state=seed, n_jobs=1).fit_transform(values)
     elif by == "tsne":
         from sklearn.manifold import TSNE
