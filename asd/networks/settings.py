@@ -51,3 +51,13 @@ class MultiResNet(Section, omit_defaults=True):
     def size(self) -> int:
         """Elements of an embedding: width x branches."""
         return self.width * (self.fft + len(self.n_ffts))
+
+
+Rho = Annotated[int, msgspec.Meta(ge=1, le=22)]
+
+
+class CPResNet(Section):
+    """A residual network of three stages of four blocks, and how far its convolutions see."""
+
+    rho: tuple[Rho, Rho]  # of the axis of frequency and that of time
+    channels: Annotated[int, msgspec.Meta(ge=1, le=1024)]  # of the first stage; 2 and 4 times later
