@@ -33,7 +33,9 @@ class Detector(Protocol):
     Attributes
     ----------
     kind : its name in the YAML
-    scope : "machine", a model for each machine type; "all", one for all of them
+    scope : "machine", a model for each machine type; "all", one for all of them; "company", a
+        model for each that learns from clips of others too: `fit` takes a lesson, see
+        `asd.features.lessons`, in the place of a store
     suffixes : of its model files, the one that `save` writes first
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
@@ -43,7 +45,7 @@ class Detector(Protocol):
     """
 
     kind: str
-    scope: Literal["machine", "all"]
+    scope: Literal["machine", "all", "company"]
     suffixes: tuple[str, ...]
     score_title: str
     made_of: dict[str, Any]

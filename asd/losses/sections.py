@@ -36,6 +36,27 @@ def of_outliers(logits: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_mean(tf.nn.log_softmax(logits), -1)
 
 
+def own_or_not(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The binary cross entropy of a section's own clips, by its own logit: (n,), nats.
+
+    Primus and others 2020, "Anomalous sound detection as a simple binary classification problem
+    with careful selection of proxy outlier examples", DCASE workshop, arXiv:2011.02949.
+    """
+    return tf.reduce_sum(labels * tf.nn.softplus(-logits), -1)
+
+
+def own_or_not_of_outliers(sections: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The binary cross entropy of outliers: (n,), nats, the mean over sections not their own.
+
+    Parameters
+    ----------
+    sections : numbers of their sections, (n,); -1 of other machine types
+    """
+    others = 1 - tf.one_hot(sections, tf.shape(logits)[1], dtype=logits.dtype)
+    losses = tf.reduce_sum(others * tf.nn.softplus(logits), -1)
+    return losses / tf.maximum(tf.reduce_sum(others, -1), 1)
+
+
 @tf.custom_gradient
 def squared_distances(source: tf.Tensor, target: tf.Tensor) -> tuple:
     """Mean squared differences of embeddings, one clip at a time.
