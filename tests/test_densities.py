@@ -1,0 +1,225 @@
+"""MADE, MAF and the conditional auto-encoder against the arrays of the original program."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+
+from asd.densities import losses, masks  # noqa: E402
+from asd.densities.networks import ConditionalAutoEncoder, Made, Maf  # noqa: E402
+
+N = 6  # conditions of the golden arrays: sections
+
+
+@pytest.fixture(scope="module")
+def arrays(golden):
+    with np.load(golden / "cpjku_official_ae/a4_density.npz") as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def close(found, expected, at_most=1e-5):
+    """Within the golden set's measure, |a - b| / (1 + |b|)."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    assert np.max(np.abs(found - expected) / (1 + np.abs(expected))) < at_most
+
+
+GAINS = {"made": (1.4, 0.5), "gmade": (1.4, 0.5), "maf": (1.4, 0.5), "mafmog": (1.4, 0.5),
+         "pomade": (1.4, 0.2), "cae": (1.2, 1.2)}  # fmt: skip
+
+
+def filled(network, prefix, seed):
+    """The network with the golden set's weights, which its README tells how to draw."""
+    network.make()
+    gain, gain_out = GAINS[prefix]
+
+    def uniform(name, shape):
+        state = np.random.RandomState((zlib.crc32(name.encode()) ^ int(seed)) & 0xFFFFFFFF)
+        return np.float32(2 * state.random_sample(shape) - 1)
+
+    scales = {"bias": 0.1, "cond": 0.3, "log_gamma": 0.2, "beta": 0.1, "gamma": 0.25, "mean": 0.1,
+              "var": 0.5}  # fmt: skip
+    for name, variable in network.named().items():
+        name = name.replace("moving_mean", "mean").replace("moving_variance", "var")
+        layer, kind = name.rsplit("/", 1)
+        scale = scales.get(kind)
+        if kind == "kernel":
+            last = layer.rsplit("/", 1)[-1] == "out"
+            scale = (gain_out if last else gain) * np.sqrt(3 / variable.shape[0])
+        value = np.float32(scale) * uniform(f"{prefix}/{name}", tuple(variable.shape))
+        value = value + np.float32(kind in ("gamma", "var"))
+        variable.assign(value)
+        if variable.constraint:
+            variable.assign(variable.constraint(variable.value))
+    return network
+
+
+def gradients(network, arrays, names, training=False):
+    """Of the loss, by names of variables; of closed weights 0, as no step moves them."""
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    with tf.GradientTape() as tape:
+        log_likelihoods = network(x, section, training=training) / network.size
+        loss = losses.negative_log_likelihood(log_likelihoods)
+    named = network.named()
+    found = tape.gradient(loss, [named[name].value for name in names])
+    open_ones = [named[name].constraint or (lambda one: one) for name in names]
+    return [keep(one).numpy() for keep, one in zip(open_ones, found, strict=True)]
+
+
+@pytest.mark.parametrize("order", ["seq", "rev"])
+def test_golden_masks(arrays, order):
+    size, width = arrays[f"mask/{order}_0"].shape
+    for i, mask in enumerate(masks.masks(size, [width] * 3, order == "rev")):
+        np.testing.assert_array_equal(mask, arrays[f"mask/{order}_{i}"])
+
+
+def test_golden_masks_of_the_full_size(arrays):
+    fan_in = [mask.sum(axis=0) for mask in masks.masks(640, [2048, 2048])]
+    np.testing.assert_array_equal(np.concatenate(fan_in), arrays["mask/full_fan"])
+
+
+def made(arrays, prefix, hidden=(32,) * 5, **how):
+    size = arrays["x"].shape[1]
+    return filled(Made(size, N, hidden, dtype="float64", **how), prefix, arrays["seed"])
+
+
+def test_golden_made(arrays):
+    network = made(arrays, "made")
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    told = network.gaussians(x, section)
+    for name in ("mean", "log_scale", "u"):
+        close(getattr(told, name)[:, 0], arrays[f"made/{name}"])
+    found = network(x, section)
+    close(found, arrays["made/logp"])
+    close(-found / network.size, arrays["made/score"])
+    close(network(x), arrays["made/logp_uncond"])
+
+
+def test_golden_made_gradients(arrays):
+    names = [name.removeprefix("made/grad/") for name in arrays if name.startswith("made/grad/")]
+    assert len(names) == 13
+    for name, one in zip(names, gradients(made(arrays, "made"), arrays, names), strict=True):
+        close(one, arrays[f"made/grad/{name}"])
+
+
+def test_golden_mixture(arrays):
+    network = made(arrays, "gmade", components=arrays["gmade/u"].shape[1])
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    told = network.gaussians(x, section)
+    for name in ("u", "log_scale", "log_weight"):
+        close(getattr(told, name), arrays[f"gmade/{name}"])
+    close(network(x, section), arrays["gmade/logp"])
+    names = ["out/kernel", "out/bias"]
+    for name, one in zip(names, gradients(network, arrays, names), strict=True):
+        close(one, arrays[f"gmade/grad/{name}"])
+
+
+def maf(arrays, prefix, **how):
+    size = arrays["x"].shape[1]
+    return filled(Maf(size, N, (32, 32), dtype="float64", **how), prefix, arrays["seed"])
+
+
+def test_golden_maf_scores(arrays):
+    network = maf(arrays, "maf", blocks=4)
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    steps = list(network.steps(x, section, False))
+    for i, (z, _) in enumerate(steps, 1):
+        close(z, arrays[f"maf/eval/z{i}"])
+    close(steps[-1][0], arrays["maf/eval/u"])
+    close(sum(change for _, change in steps), arrays["maf/eval/logdet"])
+    close(network(x, section), arrays["maf/eval/logp"])
+
+
+def test_golden_maf_in_training(arrays):
+    network = maf(arrays, "maf", blocks=4)
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    start = "maf/train/grad/"
+    names = [name.removeprefix(start) for name in arrays if name.startswith(start)]
+    assert len(names) == 10
+    for name, one in zip(names, gradients(network, arrays, names, training=True), strict=True):
+        close(one, arrays[start + name])
+    network = maf(arrays, "maf", blocks=4)
+    close(network(x, section, training=True), arrays["maf/train/logp"])
+    for i in range(1, 5):
+        for name in ("mean", "var"):
+            close(network.named()[f"b{i}/bn/{name}"], arrays[f"maf/train/b{i}/{name}"])
+    close(network(x, section), arrays["maf/train/logp_eval_after"])
+
+
+def test_golden_mixture_behind_a_flow(arrays):
+    network = maf(arrays, "mafmog", blocks=2, components=2)
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    close(network(x, section), arrays["mafmog/logp"])
+
+
+def autoencoder(arrays):
+    size = arrays["x"].shape[1]
+    network = ConditionalAutoEncoder(size, N, (16,) * 4, 8, (16,) * 5, dtype="float64")
+    return filled(network, "cae", arrays["seed"])
+
+
+def test_golden_conditional_autoencoder(arrays):
+    network = autoencoder(arrays)
+    x, section = tf.constant(arrays["x"], tf.float64), tf.constant(arrays["section"])
+    close(network.reconstruct(x, section), arrays["cae/eval/x_hat"])
+    close(network(x, section), arrays["cae/eval/logp"])
+    close(network(x, section, training=True), arrays["cae/train/logp"])
+    for name in (one for one in arrays if one.startswith("cae/train/after/")):
+        _, _, _, layer, kind = name.split("/")
+        moving = {"mean": "moving_mean", "var": "moving_variance"}[kind]
+        close(network.named()[f"{layer}/bn/{moving}"], arrays[name])
+
+
+def test_golden_conditional_autoencoder_gradients(arrays):
+    start = "cae/train/grad/"
+    names = [name.removeprefix(start) for name in arrays if name.startswith(start)]
+    assert len(names) == 8
+    found = gradients(autoencoder(arrays), arrays, names, training=True)
+    for name, one in zip(names, found, strict=True):
+        close(one, arrays[start + name])
+
+
+def test_golden_margin_ranking(arrays):
+    normal, outliers = (tf.constant(arrays[f"po/logp_{name}"]) for name in ("in", "out"))
+    for name in (one for one in arrays if one.startswith("po/margin_")):
+        margin = float(name.removeprefix("po/margin_"))
+        close(losses.margin_ranking(normal, outliers, margin), arrays[name])
+        swapped = losses.margin_ranking(outliers, normal, margin)  # as many pairs
+        assert not np.isclose(swapped, arrays[name])
+
+
+def test_golden_step_with_outliers(arrays):
+    network = filled(Made(640, N, (64, 64), dtype="float64"), "pomade", arrays["seed"])
+
+    def normalised(which, sections):
+        frames = np.moveaxis(arrays[f"postep/x_{which}"], 1, 2)  # (n, frames, mels)
+        x = tf.constant(frames.reshape(len(frames), -1), tf.float64)
+        return network(x, tf.constant(arrays[f"postep/{sections}"])) / network.size
+
+    normal, outliers = normalised("in", "sec_in"), normalised("out", "sec_out_used")
+    close(normal, arrays["postep/logp_in"])
+    close(outliers, arrays["postep/logp_out"])
+    total = losses.negative_log_likelihood(normal) + losses.margin_ranking(normal, outliers, 0.5)
+    close(total, arrays["postep/total"])
+
+
+COUNTED = (
+    lambda: Made(640, N, (2048,) * 5),
+    lambda: Made(640, N, (2048,) * 5, components=2),
+    lambda: Maf(640, N, (2048, 2048), blocks=4),
+    lambda: Maf(640, N, (2048, 2048), blocks=4, components=2),
+    lambda: ConditionalAutoEncoder(640, N, (128,) * 4, 8, (128,) * 5),
+)
+
+
+def test_golden_counts_of_parameters(arrays):
+    for make, count in zip(COUNTED, arrays["param_counts"], strict=True):
+        network = make()
+        network.make()
+        learnt = (one for one in network.named().values() if one.trainable)
+        assert sum(int(np.prod(one.shape)) for one in learnt) == count
