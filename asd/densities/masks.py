@@ -7,6 +7,7 @@ alone, so their product of conditional densities is a density of all inputs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -51,5 +52,5 @@ def masks(
     degrees = [inputs, *(hidden_degrees(width, size, how) for width in hidden), inputs - 1]
     return [
         (below[:, None] <= above[None, :]).astype(np.float32)
-        for below, above in zip(degrees, degrees[1:], strict=False)
+        for below, above in itertools.pairwise(degrees)
     ]

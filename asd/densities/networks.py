@@ -181,7 +181,7 @@ class Maf(Density):
     ) -> tf.Tensor:
         """See `Density.call`."""
         volume = 0.0
-        for x, change in self.steps(x, condition, training):  # noqa: B020
+        for x, change in self.steps(x, condition, training):  # noqa: B007, B020
             volume = volume + change
         if self.mixture is not None:
             return self.mixture(x, condition) + volume
