@@ -157,7 +157,12 @@ class Learner(Resumable):
 
 
 def epochs(
-    learner: Resumable, segments: Sized, settings: Fit, checkpoint: Path, fingerprint: str
+    learner: Resumable,
+    segments: Sized,
+    settings: Fit,
+    checkpoint: Path,
+    fingerprint: str,
+    unit: str = "clip",
 ) -> Iterator[Epoch]:
     """Train until the last epoch, a checkpoint after each; those of an earlier run come at once.
 
@@ -166,13 +171,14 @@ def epochs(
     learner : with a method `epoch`, as `Learner` has it
     segments : clips that it takes
     checkpoint, fingerprint : the file, and what stands for all that is trained and how
+    unit : what is counted
     """
     from tqdm import tqdm
 
     history = learner.resume(checkpoint, fingerprint)
     yield from history
     total = settings.epochs * len(segments)
-    bar = tqdm(desc="training", total=total, initial=len(history) * len(segments), unit="clip",
+    bar = tqdm(desc="training", total=total, initial=len(history) * len(segments), unit=unit,
                disable=settings.verbose != 1)  # fmt: skip
 
     def told(loss: float, count: int) -> None:

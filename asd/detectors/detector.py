@@ -20,8 +20,9 @@ class TooFewClips(UserError):
 class Fitted(NamedTuple):
     """How a training went."""
 
-    trained: int  # clips that were learnt from; the others validated
+    trained: int  # clips that were learnt from
     history: list[Epoch]  # empty where nothing is trained by epochs
+    left_out: int = 0  # clips that neither were learnt from nor validated
 
 
 class Detector(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from asd.config import Config
 from asd.detectors.autoencoder import AutoEncoder
 from asd.detectors.auxiliary import Auxiliary
+from asd.detectors.density import Density
 from asd.detectors.detector import Detector
 from asd.detectors.embedding import Embedding
 from asd.detectors.frozen import Frozen
@@ -15,6 +16,7 @@ KINDS = {
     "frozen": Frozen,
     "embedding": Embedding,
     "auxiliary": Auxiliary,
+    "density": Density,
 }
 
 
