@@ -41,6 +41,8 @@ class Detector(Protocol):
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
     rows : what a store holds of each clip for it
+    names_as_published : of a kind that has it, whether submitted files are named as a published
+        program does, see `asd.evaluation.years.PUBLISHED`
     error : of a method with a chain, what makes a clip's score of its windows and of what the chain
         gives for them
     """

@@ -8,6 +8,7 @@ from asd.detectors.auxiliary import Auxiliary
 from asd.detectors.density import Density
 from asd.detectors.detector import Detector
 from asd.detectors.embedding import Embedding
+from asd.detectors.ensemble import Ensemble
 from asd.detectors.frozen import Frozen
 from asd.paths import Paths
 
@@ -17,6 +18,7 @@ KINDS = {
     "embedding": Embedding,
     "auxiliary": Auxiliary,
     "density": Density,
+    "ensemble": Ensemble,
 }
 
 
