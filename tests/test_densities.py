@@ -223,3 +223,98 @@ def test_golden_counts_of_parameters(arrays):
         network.make()
         learnt = (one for one in network.named().values() if one.trainable)
         assert sum(int(np.prod(one.shape)) for one in learnt) == count
+
+
+@pytest.mark.parametrize("how", ["cyclic", "spread"])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_no_element_is_told_of_itself_or_of_higher_degrees(how, is_reversed):
+    size = 9
+    network = Made(size, N, (32, 32), is_reversed=is_reversed, degrees=how, dtype="float64")
+    network.make()
+    x = tf.Variable(np.random.default_rng(0).normal(size=(50, size)))  # units are still at some
+    with tf.GradientTape() as tape:
+        mean = network.gaussians(x, tf.fill([50], 2)).mean[:, 0]
+    moves = (tape.batch_jacobian(mean, x).numpy() != 0).any(axis=0)  # (outputs, inputs)
+    degrees = masks.input_degrees(size, is_reversed)
+    np.testing.assert_array_equal(moves, degrees[:, None] > degrees[None, :])
+
+
+def test_few_units_look_at_all_elements_where_degrees_are_spread():
+    """In turn from 0 they look at the first alone; wider layers are alike."""
+    looked_at = {how: masks.masks(640, [64], how=how)[0].any(axis=1).sum()
+                 for how in ("cyclic", "spread")}  # fmt: skip
+    assert looked_at["cyclic"] == 64 and looked_at["spread"] > 620
+    wide = [np.bincount(masks.hidden_degrees(639 * 3, 640, how)) for how in ("cyclic", "spread")]
+    np.testing.assert_array_equal(*wide)
+
+
+DENSITIES = {
+    "made": lambda: Made(2, N, (16,), dtype="float64"),
+    "mixture": lambda: Made(2, N, (16,), components=3, dtype="float64"),
+    "maf": lambda: Maf(2, N, (16,), blocks=3, dtype="float64"),
+    "mixture behind a flow": lambda: Maf(2, N, (16,), blocks=2, components=2, dtype="float64"),
+}
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_densities_integrate_to_one(kind):
+    keras.utils.set_random_seed(3)
+    network = DENSITIES[kind]()
+    network.make()
+    axis = np.linspace(-12, 12, 481)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    inside = np.exp(network(tf.constant(grid), tf.fill([len(grid)], 1)).numpy()).sum()
+    assert inside * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=1e-3)
+
+
+def products(network, x, condition):
+    """The log-likelihoods with the product of weights and masks in every pass."""
+    *inner, last = network.parts.values()
+    y = x
+    for layer in inner:
+        y = y @ (layer.kernel * layer.mask) + layer.bias
+        if layer.cond is not None:
+            y += tf.gather(layer.cond, condition)
+        y = tf.nn.relu(y)
+    mean, log_scale = tf.split(y @ (last.kernel * last.mask) + last.bias, 2, axis=1)
+    u = (x - mean) * tf.exp(-log_scale)
+    return tf.reduce_sum(-0.5 * u * u - 0.5 * np.log(2 * np.pi) - log_scale, axis=1)
+
+
+def test_closed_weights_need_no_product_in_training():
+    """Twenty steps with weights that are closed after each, and with a product in each: one net."""
+    from asd.optimisers import Adam
+
+    rng = np.random.default_rng(0)
+    batches = [(tf.constant(rng.normal(size=(16, 12))), tf.constant(rng.integers(0, N, 16)))
+               for _ in range(20)]  # fmt: skip
+    networks = []
+    for of_products in (False, True):
+        keras.utils.set_random_seed(1)
+        network = Made(12, N, (24, 24), dtype="float64")
+        network.make()
+        networks.append(network)
+        variables = list(network.named().values())
+        if of_products:
+            for one in variables:
+                one.constraint = None
+        optimiser = Adam(1e-2, 1e-3)
+        optimiser.build(variables)
+        for x, condition in batches:
+            with tf.GradientTape() as tape:
+                found = products(network, x, condition) if of_products else network(x, condition)
+                loss = losses.negative_log_likelihood(found)
+            gradients = tape.gradient(loss, [one.value for one in variables])
+            optimiser.apply_gradients(zip(gradients, variables, strict=True))
+    ours, theirs = networks
+    start = Made(12, N, (24, 24), dtype="float64")
+    start.make()
+    for name, one in ours.named().items():
+        other = theirs.named()[name].numpy()
+        layer, kind = name.split("/")
+        if kind == "kernel":
+            mask = ours.parts[layer].mask
+            assert (one.numpy()[mask == 0] == 0).all()
+            other = other * mask
+            assert np.abs(other - start.named()[name].numpy()).max() > 1e-2  # there was training
+        np.testing.assert_allclose(one.numpy(), other, rtol=1e-9, atol=1e-12)

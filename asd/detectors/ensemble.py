@@ -240,10 +240,9 @@ class Ensemble:
             model_paths = self._paths_of(name, machine_type)
             paths = Paths(model_paths.cfg, self._paths.mode)
             _check_source(paths, model_paths, machine_type)
-            sections = dict.fromkeys(clip.section for clip in test.clips)
-            named = {one: paths.scores(machine_type, one) for one in sections}
             table = []
-            for section, path in named.items():
+            for section in dict.fromkeys(clip.section for clip in test.clips):
+                path = paths.scores(machine_type, section)
                 if not path.is_file():
                     raise UserError(f"{path}: no such file; {TRAIN_FIRST}")
                 table += [(row[0], section, "", row[1]) for row in files.read_csv(path)
