@@ -20,7 +20,7 @@ from asd import cli, config, files, provenance, store
 from asd.clips import Scores
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
-from asd.detectors import kinds
+from asd.detectors import kinds, sections
 from asd.embedded import boards, costs, targets
 from asd.evaluation import parity, scores, tables
 from asd.paths import Paths
@@ -28,23 +28,29 @@ from asd.tflite import litert
 from asd.tflite.convert import MCU, VARIANTS, Variant
 
 
-def check_files(paths, machine_type, model):
+def check_files(paths, machine_type, name, model):
     """See that every TFLite file is of this model; return how each was converted."""
-    tflite_files = {variant: paths.tflite(machine_type, variant.suffix) for variant in VARIANTS}
+    tflite_files = {variant: paths.tflite(name, variant.suffix) for variant in VARIANTS}
     if not any(path.exists() for v, path in tflite_files.items() if v.calibrated):
         tflite_files = {v: path for v, path in tflite_files.items() if not v.calibrated}
-        print(f"{machine_type}: no int8 files to compare; 02_convert.py makes them with clips in "
+        print(f"{name}: no int8 files to compare; 02_convert.py makes them with clips in "
               f"{paths.clips(machine_type, 'train')}")  # fmt: skip
     return {v: provenance.check_conversion(path, model) for v, path in tflite_files.items()}
 
 
 class Compared(NamedTuple):
-    """A machine type: what its model gives, and what is compared with it."""
+    """A machine type, or a section: what its model gives, and what is compared with it."""
 
+    section: str  # "" for all
     keras: Scores
-    clips: store.Store  # frames
+    clips: sections.Some  # frames
     error: common.Error  # of a clip, from which the scores are made
     conversions: dict[Variant, dict[str, Any]]  # how each TFLite file was made
+
+    @property
+    def name(self):
+        """What its files are called by."""
+        return sections.name_of(self.keras.machine_type, self.section)
 
 
 def compare(cfg, paths, one):
@@ -52,7 +58,7 @@ def compare(cfg, paths, one):
     keras, clips = one.keras, one.clips
     rows, evaluated = [], {}
     for variant, conversion in one.conversions.items():
-        predict = litert.predictor(paths.tflite(keras.machine_type, variant.suffix))
+        predict = litert.predictor(paths.tflite(one.name, variant.suffix))
         values = common.anomaly_scores(predict, clips, cfg.feature.frames, error=one.error)
         scored = Scores(clips.clips, values)
         scores.write(paths, scored, variant.suffix)
@@ -69,11 +75,10 @@ def measure_c(cfg, paths, one, ready, all_windows):
     """What the C of a model costs on this machine and on boards, and where it fails."""
     chosen = targets.sample(len(one.clips), cfg.parity.board_clips, all_windows)
     quantised = parity.tolerance_of(cfg.parity, True, one.conversions[MCU]["dense_weights"])
-    machine_type = one.keras.machine_type
     return targets.measure(
-        paths.tflite(machine_type, MCU.suffix),
-        paths.c_source(machine_type),
-        one.keras.at(chosen),
+        paths.tflite(one.name, MCU.suffix),
+        paths.c_source(one.name),
+        sections.told_apart(one.keras.at(chosen), one.section),
         [one.clips[i] for i in chosen],
         cfg.feature.frames,
         one.error,
@@ -126,10 +131,16 @@ def main(argv=None):
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
         keras = scores.read(paths, path, clip_set.machine_type, clips)
         detector.load(path)
-        if detector.chain():
-            conversions = check_files(paths, clip_set.machine_type, path)
-            compared.append(Compared(keras, clips, detector.error, conversions))
-        else:
+        found = sections.chains(detector)
+        for section in found:
+            index = sections.clips_of(clips.clips, section)
+            if not index:
+                continue
+            name = sections.name_of(clip_set.machine_type, section)
+            conversions = check_files(paths, clip_set.machine_type, name, path)
+            some = keras.at(index), sections.Some(clips, index)
+            compared.append(Compared(section, *some, detector.error, conversions))
+        if not found:
             print(f"{path}: detector.kind {detector.kind} has no TFLite or C to compare with")
     if not compared:
         return 0

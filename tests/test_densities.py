@@ -175,6 +175,27 @@ def test_golden_conditional_autoencoder(arrays):
         close(network.named()[f"{layer}/bn/{moving}"], arrays[name])
 
 
+def test_golden_chains_of_sections(arrays):
+    """Of dB: bands are normalised within the chain, and its outputs are dB again."""
+    from asd.detectors import density_chains
+    from asd.features.standard import Standard
+    from asd.tflite import chain, fold
+
+    network, width = autoencoder(arrays), 5
+    rng = np.random.default_rng(0)
+    mean, std = rng.normal(-30, 5, width), rng.uniform(2, 9, width)
+    standard = Standard(mean.astype(np.float32), std.astype(np.float32))
+    x, x_hat = (arrays[name].reshape(8, -1, width) * std + mean for name in ("x", "cae/eval/x_hat"))
+    for section in range(N):
+        own = arrays["section"] == section
+        made = density_chains.given(network, section, standard)
+        for one in (made, fold.fold_batch_norm(made)):
+            found = chain.predictor(one)(x[own].reshape(own.sum(), -1).astype(np.float32))
+            close(found, x_hat[own].reshape(own.sum(), -1), at_most=1e-4)
+    error = density_chains.error_of(standard)(x.reshape(8, -1), x_hat.reshape(8, -1))
+    assert error == pytest.approx(-arrays["cae/eval/logp"].mean() / network.size, rel=1e-5)
+
+
 def test_golden_conditional_autoencoder_gradients(arrays):
     start = "cae/train/grad/"
     names = [name.removeprefix(start) for name in arrays if name.startswith(start)]

@@ -276,6 +276,27 @@ def test_densities_are_refused_by_name_where_chains_are_made(trained, tmp_path, 
     assert "network made" in error and "conditional_autoencoder" in error
 
 
+@pytest.mark.parametrize("normalise", ["mean_std", "none"])
+def test_an_auto_encoder_given_its_section_becomes_tflite_and_c(
+    trained, tmp_path, capsys, normalise
+):
+    """A model a section; every file is the model, every output byte of C the TFLite file's."""
+    folder, cfg = copy_of(trained, tmp_path, network=NETWORKS[2], normalise=normalise)
+    steps = (("00_train.py", "--overwrite"), ("01_test.py",), ("02_convert.py",),
+             ("03_tflite_test.py", "--boards", "none"))  # fmt: skip
+    for name, *more in steps:
+        assert call(name, "-d", "-c", cfg, "-m", "fan", *more) == 0, name
+    out = capsys.readouterr().out
+    assert "PARITY KEPT in all 10 comparisons" in out and "Is the C code the TFLite file?" in out
+    for section in SECTIONS:
+        assert (folder / f"model/model_fan_section_{section}_c/model.c").is_file()
+    rows = files.read_csv(folder / "result/mcu.csv")
+    at = {name: i for i, name in enumerate(rows[0])}
+    assert [row[at["machine_type"]] for row in rows[1:]] == ["fan 00", "fan 01"]
+    bytes_of = [(folder / f"model/model_fan_section_{one}.tflite").read_bytes() for one in SECTIONS]
+    assert bytes_of[0] != bytes_of[1]
+
+
 @pytest.mark.parametrize("faithful", [True, False])
 def test_golden_learning_rates(golden, trained, faithful):
     """The defaults of the original: its lowest rate taken for a share, and taken as a rate."""

@@ -17,7 +17,7 @@ import numpy as np
 from asd import files, rows
 from asd.clips import Scores
 from asd.config import Config
-from asd.detectors import array_files, density_networks
+from asd.detectors import array_files, density_chains, density_networks, sections
 from asd.detectors.detector import Fitted
 from asd.features import company, drawn, outliers, standard
 from asd.features.company import Company
@@ -25,7 +25,8 @@ from asd.features.drawn import NormalAndOutliers, Parts
 from asd.paths import Paths
 from asd.sections import Choice, Limit, NotNegative, Section
 from asd.store import Store
-from common import UserError, vectors
+from asd.tflite.chain import Dense
+from common import Error, UserError, vectors
 
 if TYPE_CHECKING:
     from asd.densities.networks import Density as Network
@@ -71,7 +72,6 @@ class Density:
     kind = "density"
     scope = "company"
     suffixes = (".npz",)
-    error = None
 
     def __init__(self, cfg: Config, settings: Settings, paths: Paths | None = None) -> None:
         self._cfg, self._settings, self._paths = cfg, settings, paths
@@ -164,9 +164,9 @@ class Density:
 
     def _learnt(self, train: Company) -> NormalAndOutliers:
         """The windows that are learnt from, and those of outliers."""
-        feature, sections = self._cfg.feature, self._sections
-        normal = train.normal_parts(sections, self._settings.domains == "all")
-        others, own = train.outlier_parts(sections)
+        feature, names = self._cfg.feature, self._sections
+        normal = train.normal_parts(names, self._settings.domains == "all")
+        others, own = train.outlier_parts(names)
         # A window of n frames and the rest of its last: 0.192 s of 5 frames.
         hops = feature.frames - 1 + -(-feature.n_fft // feature.hop_length)
         make = (Parts(one, feature.frames, hops) for one in (normal, others))
@@ -200,11 +200,11 @@ class Density:
         keras_model.start_tensorflow(0)  # nothing is drawn: any seed will do
         try:
             arrays = array_files.read(path, MOST_BYTES)
-            sections = tuple(str(one) for one in arrays["sections"])
+            names = tuple(str(one) for one in arrays["sections"])
             mean, std = (_numbers(arrays[name], (self.rows.width,)) for name in ("mean", "std"))
-            if not sections or not (std > 0).all():
+            if not names or not (std > 0).all():
                 raise ValueError("no sections, or bands without a deviation")
-            self._sections, self._standard = sections, standard.Standard(mean, std)
+            self._sections, self._standard = names, standard.Standard(mean, std)
             self._network = self._built()
             for name, variable in self._network.named().items():
                 variable.assign(_numbers(arrays[NETWORK + name], tuple(variable.shape)))
@@ -253,16 +253,38 @@ class Density:
         """Of the training clips as they are: a density of so many windows knows none by heart."""
         return self.score(train)
 
-    def chain(self) -> None:
-        """None is possible.
+    @property
+    def error(self) -> Error | None:
+        """The error of a clip, from its windows and their reconstruction, dB."""
+        return density_chains.error_of(self._standard) if self._kind.is_chain else None
+
+    def chains(self) -> dict[str, list[Dense]]:
+        """The network given each section, or at all, as chains of dense layers; see `sections`.
 
         Raises
         ------
         UserError : the network gives likelihoods, and is no chain of dense layers.
         """
-        raise UserError(f"{self._path}: network {self._settings.network.kind} gives likelihoods "
-                        "and is no chain of dense layers, so there is no TFLite or C of it; take "
-                        "conditional_autoencoder")  # fmt: skip
+        if not self._kind.is_chain:
+            raise UserError(f"{self._path}: network {self._settings.network.kind} gives likelihoods"
+                            ", and is no chain of dense layers that TFLite and C have; take "
+                            "conditional_autoencoder")  # fmt: skip
+        names = self._sections if self._n_conditions else (sections.ALL,)
+        return {name: density_chains.given(self._network, i, self._standard)
+                for i, name in enumerate(names)}  # fmt: skip
+
+    def chain(self) -> list[Dense]:
+        """The chain of a model of one section.
+
+        Raises
+        ------
+        UserError : it has several, or see `chains`.
+        """
+        found = self.chains()
+        if len(found) > 1:
+            raise UserError(f"{self._path}: a chain for each section, {', '.join(found)}; take a "
+                            "model of one, or detector.condition: none")  # fmt: skip
+        return next(iter(found.values()))
 
 
 def _numbers(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -21,6 +21,7 @@ class Made:
     """See `asd.densities.networks.Made`."""
 
     title = "negative log-likelihood of an element of a window (nats)"
+    is_chain = False
 
     class Settings(Section):
         """Units of the hidden layers; components of a mixture, 1 for a single Gaussian."""
@@ -42,6 +43,7 @@ class Maf:
     """See `asd.densities.networks.Maf`."""
 
     title = Made.title
+    is_chain = False
 
     class Settings(Section):
         """Units of the hidden layers of each block; components of the mixture behind them."""
@@ -64,6 +66,7 @@ class ConditionalAutoEncoder:
     """See `asd.densities.networks.ConditionalAutoEncoder`."""
 
     title = "mean squared reconstruction error"
+    is_chain = True  # of dense layers, given a section
 
     class Settings(Section):
         """Units of the hidden layers, each with batch normalisation and ReLU."""
