@@ -14,8 +14,9 @@ from test_density import SECTIONS, year_2021
 
 from asd import files
 from asd.clips import Clip, Scores
-from asd.detectors import ensemble
+from asd.detectors import z_scores
 from asd.evaluation import decisions, metrics, submission, years
+from common import UserError
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,9 @@ def golden_scores(arrays):
     of_clips = [arrays[f"ens/{name}_models"].mean(axis=2) for name in ("source", "target")]
     scores = np.concatenate(of_clips)  # (4 members, n_clips)
     learnt = [section for section, one in zip(sections, train, strict=True) if one]
-    norms = ensemble.norms_of(scores[:, train], learnt)
+    norms = z_scores.norms_of(scores[:, train], learnt)
     is_target = arrays["ens/source"] == 0
-    values = ensemble.combined(norms.z(scores, sections), (0, 1), (2, 3), is_target)
+    values = z_scores.combined(norms.z(scores, sections), (0, 1), (2, 3), is_target)
     clips = tuple(
         Clip(Path(name), "fan", section, "train" if one else "test", 0,
              "target" if target else "source")
@@ -107,8 +108,8 @@ def _harmonic(values):
 
 
 def test_norms_of_one_score():
-    with pytest.raises(ensemble.UserError, match="member 2: one score .* of section 01"):
-        ensemble.norms_of(np.array([[1.0, 2, 3, 4], [1, 2, 5, 5]]), ["00", "00", "01", "01"])
+    with pytest.raises(UserError, match="member 2: one score .* of section 01"):
+        z_scores.norms_of(np.array([[1.0, 2, 3, 4], [1, 2, 5, 5]]), ["00", "00", "01", "01"])
 
 
 BACKENDS = {"near": {"kind": "knn", "distance": "euclidean", "neighbours": 1},
@@ -249,6 +250,7 @@ def test_a_member_without_scores_is_named(members, tmp_path, capsys, fault, name
 @pytest.mark.parametrize(("changed", "named"), [
     ({"members": []}, "members"), ({"members": ["near", "both"]}, "both is this experiment"),
     ({"members": ["near", "none"]}, "none is to be a member"), ({"target": "odd"}, "target"),
+    ({"members": ["../near"]}, "key detector.members: experiment '../near'"),
 ])  # fmt: skip
 def test_wrong_members_are_named(members, tmp_path, capsys, changed, named):
     _, cfg = copy_of(members, tmp_path, **changed)

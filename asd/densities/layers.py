@@ -25,11 +25,12 @@ class Closed(keras.constraints.Constraint):
     """
 
     def __init__(self, mask: np.ndarray) -> None:
-        self.mask = mask
+        with tf.init_scope():  # a graph then refers to it, and holds no copy
+            self._mask = tf.constant(mask)
 
     def __call__(self, weights: tf.Tensor) -> tf.Tensor:
         """(n_in, n_out) -> the same shape."""
-        return weights * tf.constant(self.mask, weights.dtype)
+        return weights * tf.cast(self._mask, weights.dtype)
 
 
 class ConditionalDense(keras.layers.Layer):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ import numpy as np
 from asd import files, rows
 from asd.clips import Clip, Scores
 from asd.config import Config
-from asd.detectors import array_files
+from asd.detectors import array_files, z_scores
 from asd.detectors.detector import Fitted
 from asd.paths import Paths, record_of
 from asd.sections import Name, Section
@@ -31,67 +30,7 @@ Members = Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
 TRAIN_FIRST = "run 00_train.py and 01_test.py of it on these clips first"
 
 
-@dataclass(frozen=True)
-class Norms:
-    """Mean and deviation of the training clips' scores of each member and section.
-
-    Attributes
-    ----------
-    sections : their names
-    mean, std : (n_members, n_sections) float64; deviations divide by the number of clips
-    """
-
-    sections: tuple[str, ...]
-    mean: np.ndarray
-    std: np.ndarray
-
-    def z(self, scores: np.ndarray, sections: Sequence[str]) -> np.ndarray:
-        """Scores, (n_members, n_clips), brought to mean 0 and deviation 1 by their sections.
-
-        Raises
-        ------
-        KeyError : a section is not among these.
-        """
-        number = {name: i for i, name in enumerate(self.sections)}
-        own = [number[section] for section in sections]
-        return (scores - self.mean[:, own]) / self.std[:, own]
-
-
-def norms_of(scores: np.ndarray, sections: Sequence[str]) -> Norms:
-    """Of the scores of training clips, (n_members, n_clips), and their sections.
-
-    Raises
-    ------
-    UserError : a member gives all clips of a section one score.
-    """
-    names, own = tuple(sorted(set(sections))), np.array(sections)
-    # A member's clips at a time: the rounding of sums over one axis of two depends on their layout.
-    parts = [[member[own == name] for name in names] for member in scores]
-    mean = np.array([[part.mean() for part in of_member] for of_member in parts])
-    std = np.array([[part.std() for part in of_member] for of_member in parts])
-    if not (std > 0).all():
-        member, section = np.argwhere(std <= 0)[0]
-        raise UserError(f"member {member + 1}: one score for all training clips of section "
-                        f"{names[section]}, which give it no measure; leave it out, or train it "
-                        "on more clips")  # fmt: skip
-    return Norms(names, mean, std)
-
-
-def combined(z: np.ndarray, of_source: Sequence[int], of_target: Sequence[int],
-             is_target: np.ndarray) -> np.ndarray:  # fmt: skip
-    """The mean over members, (n_clips,): some for clips of the target domain, others for the rest.
-
-    Parameters
-    ----------
-    z : (n_members, n_clips)
-    of_source, of_target : which members
-    is_target : (n_clips,) bool
-    """
-    source, target = (z[list(which)].mean(axis=0) for which in (of_source, of_target))
-    return np.where(is_target, target, source)
-
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Joined(Store):
     """Clips, and which scores of theirs the members have: another's are other clips, too."""
 
@@ -125,6 +64,11 @@ class Ensemble:
         self._target = settings.target or settings.members
         self.names_as_published = settings.faithful
         self._names = tuple(dict.fromkeys([*settings.members, *self._target]))
+        for name in self._names:
+            try:
+                msgspec.structs.replace(cfg, experiment=name)  # which checks it
+            except ValueError as error:
+                raise UserError(f"{cfg.detector.file}: key detector.members: {error}") from error
         if cfg.experiment in self._names:
             raise UserError(f"{cfg.detector.file}: key detector.members: {cfg.experiment} is this "
                             "experiment; give it another name")  # fmt: skip
@@ -144,7 +88,7 @@ class Ensemble:
 
     @property
     def company(self) -> tuple[Paths, ...]:
-        """The data whose clips are scored."""
+        """The data that is scored."""
         return (self._paths,)
 
     def lesson(self, machine_type: str, stores: Sequence[Store]) -> Joined:
@@ -177,7 +121,7 @@ class Ensemble:
         """
         scores = self._of_training(train)
         try:
-            self._norms = norms_of(scores, [clip.section for clip in train.clips])
+            self._norms = z_scores.norms_of(scores, [clip.section for clip in train.clips])
         except UserError as error:
             raise UserError(f"{train.clips[0].machine_type}: of {', '.join(self._names)}, "
                             f"{error}") from error  # fmt: skip
@@ -217,7 +161,7 @@ class Ensemble:
                 raise ValueError(f"measures of shape {mean.shape}")
             if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
                 raise ValueError("measures that are not numbers")
-            self._norms = Norms(sections, mean.astype(float), std.astype(float))
+            self._norms = z_scores.Norms(sections, mean.astype(float), std.astype(float))
             self._trained_on = tuple(str(one) for one in members)
         except Exception as error:  # the reader raises whatever a damaged file leads it to
             reason = " ".join(str(error).split())[:120]
@@ -261,7 +205,7 @@ class Ensemble:
             raise UserError(f"{store.clips[0].machine_type}: section {error.args[0]} has no "
                             "training clips, which give its scores their measure; leave its test "
                             "clips out") from error  # fmt: skip
-        return Scores(store.clips, combined(z, *members, is_target))
+        return Scores(store.clips, z_scores.combined(z, *members, is_target))
 
     def normal_scores(self, train: Store) -> Scores:
         """The combined scores of the training clips, as the members have scored them."""
