@@ -234,8 +234,8 @@ class Density:
         if conditional and (conditions < 0).any():
             clip = test.clips[int(np.argmin(conditions))]
             raise UserError(f"{clip.path}: of section {clip.section}, and the model knows "
-                            f"{', '.join(self._sections)}; train on its clips, too (-e, or "
-                            "detector.learn_from: both), or take detector.condition: none")  # fmt: skip
+                            f"{', '.join(self._sections)}; train on its clips, too, see "
+                            "detector.learn_from, or take detector.condition: none")  # fmt: skip
         values = np.empty(len(test))
         for i, condition in enumerate(conditions):
             frames = np.ascontiguousarray(vectors(test[i], self._cfg.feature.frames))
