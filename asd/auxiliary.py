@@ -80,6 +80,11 @@ class Classifier(Resumable):
         signature = [waves, vector, vector, number, number]
         self._step = tf.function(self._one_step, input_signature=signature)
 
+    def told_of(self, lesson: Lesson) -> int:
+        """The snippets that cover its source clips."""
+        length = self._network.input_shape[1]
+        return sum(-(-lesson.heard.n_samples(int(i)) // length) for i in self._groups[0])
+
     def _grouped(self, lesson: Lesson) -> tuple[list[np.ndarray], list[bool]]:
         """The groups, and which leave out a batch that is not full."""
         source, target = lesson.of_domain(target=False), lesson.of_domain(target=True)

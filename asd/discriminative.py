@@ -44,6 +44,10 @@ class Resumable:
 
     _all: list[keras.Variable]  # what the next epoch begins with
 
+    def told_of(self, segments: Sized) -> int:
+        """How many clips, or pieces of them, an epoch tells of, about."""
+        return len(segments)
+
     def save(self, path: Path, history: Sequence[Epoch], fingerprint: str) -> None:
         """Write all that the next epoch begins with."""
         arrays = {f"variable_{i:04}": one.numpy() for i, one in enumerate(self._all)}
@@ -178,9 +182,9 @@ def epochs(
 
     history = learner.resume(checkpoint, fingerprint)
     yield from history
-    total = settings.epochs * len(segments)
-    bar = tqdm(desc="training", total=total, initial=len(history) * len(segments), unit=unit,
-               disable=settings.verbose != 1)  # fmt: skip
+    each = learner.told_of(segments)
+    bar = tqdm(desc="training", total=settings.epochs * each, initial=len(history) * each,
+               unit=unit, disable=settings.verbose != 1)  # fmt: skip
 
     def told(loss: float, count: int) -> None:
         bar.update(count)

@@ -11,7 +11,7 @@ from conftest import call, write_clip, write_config
 from asd import auxiliary, files
 
 TYPES = ("fan", "valve")
-TONES = {"00": 0.05, "01": 0.5, "02": 0.2}
+TONES = {"00": 0.05, "01": 0.5, "03": 0.2}
 DETECTOR = {
     "kind": "auxiliary", "network": {"kind": "cpresnet", "rho": [3, 2], "channels": 4},
     "seconds": 0.5, "hop_seconds": 0.5, "unit_rms": False, "normalisation": "batchnorm",
@@ -28,7 +28,7 @@ FEATURE = {"n_mels": 24, "n_fft": 512, "hop_length": 256, "mel_scale": "htk",
 
 def year_2021(folder, sections=("00", "01")):
     """Two machine types, sections that differ in the loudness of a tone; six clips each."""
-    for mode, names in (("dev", sections), ("eval", ("02",))):
+    for mode, names in (("dev", sections), ("eval", ("03",))):
         for k, machine_type in enumerate(TYPES):
             of_type = folder / f"{mode}_data" / machine_type
             for section in names:
@@ -196,7 +196,8 @@ def test_it_learns(tmp_path, capsys):
     """Sections that differ clearly are told apart: own clips score low, the others' name high."""
     folder = year_2021(tmp_path)
     changed = {"mixing": False, "outliers": {"of": "none", "weight": 1.0}}
-    cfg = written(folder, fit={"epochs": 12}, **changed)
+    changed["optimiser"] = DETECTOR["optimiser"] | {"constant_epochs": 40}
+    cfg = written(folder, fit={"epochs": 40}, **changed)
     assert call("00_train.py", "-d", "-c", cfg, "-m", "fan") == 0
     rows = files.read_csv(folder / "model/normal_score_fan.csv")[1:]
     assert np.mean([float(row[3]) for row in rows]) < 0.3
@@ -204,7 +205,9 @@ def test_it_learns(tmp_path, capsys):
     for path in sorted((folder / "dev_data/fan/source_test").glob("section_00*")):
         shutil.copy(train / "section_01_source_train_normal_0000_strength_1.wav", path)
     assert call("01_test.py", "-d", "-c", cfg, "-m", "fan") == 0
-    assert scores_of(folder)[:2].min() > 0.7
+    rows = files.read_csv(folder / "result/anomaly_score_fan_id_00.csv")
+    swapped = [float(value) for name, value in rows if "source_test" in name]
+    assert len(swapped) == 2 and min(swapped) > 0.7
 
 
 def test_both_data_are_learnt_by_one_model_that_serves_both(trained, tmp_path):
@@ -212,13 +215,13 @@ def test_both_data_are_learnt_by_one_model_that_serves_both(trained, tmp_path):
     shutil.rmtree(folder / "model")
     assert call("00_train.py", "-d", "-c", cfg, "-m", "fan") == 0
     sections = weights_of(folder / "model/model_fan.npz")["sections"]
-    assert sections.tolist() == ["00", "01", "02"]
+    assert sections.tolist() == ["00", "01", "03"]
     before = (folder / "model/model_fan.npz").stat().st_mtime_ns
     assert call("00_train.py", "-e", "-c", cfg, "-m", "fan") == 0
     assert (folder / "model/model_fan.npz").stat().st_mtime_ns == before
     assert not list((folder / "model").glob("eval/model_*"))
     assert call("01_test.py", "-e", "-c", cfg, "-m", "fan") == 0
-    assert len(scores_of(folder, section="02", results="result/eval")) == 4
+    assert len(scores_of(folder, section="03", results="result/eval")) == 4
 
 
 # Training from another run's models
@@ -294,7 +297,7 @@ def test_a_section_that_was_not_trained_is_one_line(trained, tmp_path, capsys):
     _, cfg = copy_of(trained, tmp_path)
     capsys.readouterr()
     assert call("01_test.py", "-e", "-c", cfg) == 1
-    assert "section 02, and the model of fan knows 00, 01" in capsys.readouterr().err
+    assert "section 03, and the model of fan knows 00, 01" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("changed", "named"), [
