@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from asd import augment, files, rows
+from asd import files, rows
 from asd.config import Config
 from asd.detectors.detector import Fitted
 from asd.features import segments
@@ -111,7 +111,7 @@ class Network:
         import keras_model
 
         keras_model.start_tensorflow(self._cfg.seed)
-        from asd import discriminative, optimisers
+        from asd import augment, discriminative, optimisers
         from asd.networks import kinds as networks
 
         own = self._settings
@@ -128,7 +128,7 @@ class Network:
         return Fitted(len(train), list(history))
 
     def _task(self, choice: Choice, train: Segments, width: int) -> Task:
-        from asd import losses
+        from asd import augment, losses
         from asd.discriminative import Task
 
         _, values = choice.section(TASKS)
@@ -149,7 +149,7 @@ class Network:
 
 def _check(name: str, choices: Choice | tuple[Choice, ...]) -> None:
     """See that sections are right before anything is computed."""
-    from asd import losses
+    from asd import augment, losses
     from asd.networks import kinds as networks
 
     kinds: dict[str, Any] = {"network": networks.KINDS, "tasks": TASKS, "augment": augment.KINDS}
