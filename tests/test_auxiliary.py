@@ -13,7 +13,7 @@ from asd import auxiliary, files
 TYPES = ("fan", "valve")
 TONES = {"00": 0.05, "01": 0.5, "03": 0.2}
 DETECTOR = {
-    "kind": "auxiliary", "network": {"kind": "cpresnet", "rho": [3, 2], "channels": 4},
+    "kind": "auxiliary", "network": {"kind": "cpresnet", "rho": [3, 2], "channels": 4, "blocks": 1},
     "seconds": 0.5, "hop_seconds": 0.5, "unit_rms": False, "normalisation": "batchnorm",
     "task": "sections", "outliers": {"of": "other_machines", "weight": 0.5}, "mixing": True,
     "alignment": None,

@@ -15,17 +15,17 @@ from keras import layers
 from asd.networks.layers import BatchNormalization
 from asd.networks.settings import CPResNet
 
-STAGES, BLOCKS = 3, 4  # blocks of a stage; each has two convolutions
-CONVOLUTIONS = 2 * STAGES * BLOCKS
+STAGES = 3
+BLOCKS = 4  # of a stage, as published; each has two convolutions
 FIRST_FIELD, FIELD_OF_RHO = 11, 8  # frames or bands; what each 3 behind the max-pooling adds
 
 
-def kernels(rho: int) -> list[int]:
+def kernels(rho: int, blocks: int = BLOCKS) -> list[int]:
     """The kernel size of every convolution of the blocks, in order, on one axis.
 
     The first is 3, the second 1, and of those behind them the first rho are 3.
     """
-    return [3, 1, *(3 if i < rho else 1 for i in range(CONVOLUTIONS - 2))]
+    return [3, 1, *(3 if i < rho else 1 for i in range(2 * STAGES * blocks - 2))]
 
 
 def receptive_field(rho: int) -> int:
@@ -49,9 +49,9 @@ def build(settings: CPResNet, images: keras.KerasTensor, n_classes: int) -> tupl
     x = layers.ReLU(name="in")(_conv(x, "in", settings.channels, (5, 5), step=2))
     if min(x.shape[1:3]) < 2:
         raise ValueError(f"{images.shape[1]} bands and {images.shape[2]} frames are too few")
-    sizes = zip(*map(kernels, settings.rho), strict=True)
+    sizes = zip(*(kernels(rho, settings.blocks) for rho in settings.rho), strict=True)
     for stage in range(1, STAGES + 1):
-        for block in range(1, BLOCKS + 1):
+        for block in range(1, settings.blocks + 1):
             name, n_channels = f"s{stage}b{block}", settings.channels << (stage - 1)
             x = _block(x, name, n_channels, sizes)
             if name == "s1b1":
