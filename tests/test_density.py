@@ -13,7 +13,7 @@ from conftest import call, write_clip
 from asd import config, files
 from asd.clips import Clip
 from asd.detectors import kinds
-from asd.features import company, drawn, standard
+from asd.features import company, drawn, lessons, standard
 from asd.paths import Paths
 
 DETECTOR = {
@@ -353,6 +353,10 @@ class Few:
         self.rows = np.array(rows)
         self.clips = [Clip(None, machine_type, f"{i:02}", "train", 0) for i in range(len(rows))]
 
+    @property
+    def fingerprint(self):
+        return f"{self.clips[0].machine_type} {self.rows}"
+
     def __len__(self):
         return len(self.clips)
 
@@ -361,6 +365,18 @@ class Few:
 
     def gather(self, windows, n):
         return np.repeat(windows[:, None].astype(np.float32), n * self.width, axis=1)
+
+
+@pytest.mark.parametrize("learn", [company.of, lessons.lesson])
+@pytest.mark.parametrize(("which", "hears"), [
+    ("none", False), ("other_sections", False), ("other_machines", True),
+    ("other_sections_and_machines", True),
+])  # fmt: skip
+def test_clips_that_nothing_is_learnt_from_make_no_other_model(learn, which, hears):
+    own, other, changed = Few("fan", [100, 100]), Few("valve", [60]), Few("valve", [61])
+    first, second = (learn("fan", (own, one), which) for one in (other, changed))
+    assert (first.fingerprint != second.fingerprint) is hears
+    assert [clip.machine_type for clip in first.clips] == ["fan", "fan"]
 
 
 def test_windows_are_drawn_as_often_as_would_cover_a_clip():

@@ -142,7 +142,7 @@ class Auxiliary:
         checkpoint = self.home.checkpoint(train.machine_type)
         history = list(discriminative.epochs(learner, train, cfg.fit, checkpoint, fingerprint))
         n_trained = len(train) if aligned else len(train.of_domain(target=False))
-        return Fitted(n_trained, history)
+        return Fitted(n_trained, history, len(train) - n_trained)
 
     def _begin(self, train: Lesson) -> None:
         """Set what is not drawn: the weights of another run, or the statistics of bands."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import msgspec
 import numpy as np
 
 from asd import files
+from asd.detectors import array_files
 from asd.paths import Paths, record_of
 from common import UserError
 
@@ -37,11 +37,7 @@ def read(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     """
     path.open("rb").close()  # what forbids that is no damage
     try:
-        with zipfile.ZipFile(path) as archive:  # which reads no more than a member declares
-            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f"more than {MOST_BYTES:,} bytes")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = array_files.read(path, MOST_BYTES)
         sections = arrays.pop(SECTIONS)
         if sections.ndim != 1 or not len(sections) or sections.dtype.kind != "U":
             raise ValueError(f"sections of shape {sections.shape}, {sections.dtype}")

@@ -1,4 +1,4 @@
-"""Clips of a machine type from several stores of frames, and those of others that are outliers."""
+"""Clips of a machine type from several stores, and those of others that are outliers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from asd import files
 from asd.clips import Clip
 from asd.features import drawn, outliers
 from asd.features.drawn import Part
+from asd.features.stores import Stores
 from asd.store import Store
 
 
@@ -20,19 +21,19 @@ class Company:
 
     Attributes
     ----------
-    own : stores of the machine type
-    others : stores of other machine types, as far as their clips are outliers
-    outliers : numbers of clips, counted through `own` and then `others`, (n_outliers,) int64
+    own : the clips of the machine type
+    heard : these, and behind them those of other machine types as far as they are outliers
+    outliers : which of the clips that are heard, (n_outliers,) int64
     """
 
-    own: tuple[Store, ...]
-    others: tuple[Store, ...]
+    own: Stores
+    heard: Stores
     outliers: np.ndarray
 
     @property
     def clips(self) -> list[Clip]:
         """Its own clips."""
-        return [clip for store in self.own for clip in store.clips]
+        return self.own.clips
 
     @property
     def machine_type(self) -> str:
@@ -47,18 +48,13 @@ class Company:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that stand for the clips that are learnt from."""
-        stores = [one.fingerprint for one in (*self.own, *self.others)]
-        return files.fingerprint([*stores, len(self), self.outliers.tolist()])
+        return files.fingerprint([self.heard.fingerprint, len(self), self.outliers.tolist()])
 
     def __len__(self) -> int:
-        return sum(map(len, self.own))
+        return len(self.own)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        for store in self.own:
-            if i < len(store):
-                return store[i]
-            i -= len(store)
-        raise IndexError(i)
+        return self.own[i]
 
     def __str__(self) -> str:
         text = f"{len(self)} clips of section {', '.join(self.sections)}"
@@ -72,7 +68,7 @@ class Company:
         sections : by whose order they are numbered
         """
         parts = []
-        for store in self.own:
+        for store in self.own.stores:
             some = [one.domain != "target" or target for one in store.clips]
             parts.append(Part(store, np.flatnonzero(some), drawn.numbers_of(store.clips, sections)))
         return tuple(one for one in parts if len(one.clips))
@@ -80,7 +76,7 @@ class Company:
     def outlier_parts(self, sections: Sequence[str]) -> tuple[tuple[Part, ...], tuple[bool, ...]]:
         """The outliers, and of each part whether it is of the own machine type."""
         parts, own, first = [], [], 0
-        for store in (*self.own, *self.others):
+        for store in self.heard.stores:
             numbers = self.outliers - first
             some = numbers[(numbers >= 0) & (numbers < len(store))]
             first += len(store)
@@ -90,18 +86,28 @@ class Company:
         return tuple(parts), tuple(own)
 
 
-def of(machine_type: str, stores: Sequence[Store], which: outliers.Which) -> Company:
+def of(
+    machine_type: str,
+    stores: Sequence[Store],
+    which: outliers.Which,
+    joined: type[Stores] = Stores,
+    kind: type[Company] = Company,
+) -> Company:
     """What the model of a machine type learns from, of all stores that are there.
+
+    Parameters
+    ----------
+    joined, kind : how clips are read, and what is made of them
 
     Raises
     ------
     UserError : see `outliers.chosen`.
     """
-    own = tuple(one for one in stores if one.clips[0].machine_type == machine_type)
+    own = [one for one in stores if one.clips[0].machine_type == machine_type]
     others = [one for one in stores if one.clips[0].machine_type != machine_type]
-    others = sorted(others, key=lambda one: one.clips[0].machine_type)
-    if not outliers.of_machines(which):
-        others = []
-    clips = [clip for store in (*own, *others) for clip in store.clips]
-    sections = {clip.section for store in own for clip in store.clips}
-    return Company(own, tuple(others), outliers.chosen(clips, machine_type, sections, which))
+    others.sort(key=lambda one: one.clips[0].machine_type)
+    # Clips that nothing is learnt from are no part of the fingerprint.
+    there = joined(tuple(own))
+    heard = joined((*own, *others)) if outliers.of_machines(which) else there
+    sections = {clip.section for clip in there.clips}
+    return kind(there, heard, outliers.chosen(heard.clips, machine_type, sections, which))

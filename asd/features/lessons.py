@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from asd import files
-from asd.clips import Clip
-from asd.features import outliers, snippets
+from asd.features import company, outliers, snippets
+from asd.features.company import Company
 from asd.features.snippets import Waves
 from asd.store import Store
 from common import UserError
@@ -20,57 +20,26 @@ TARGET = "target"
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """The own clips of a machine type, in the place of a store of them, and its outliers.
+class Lesson(Company):
+    """See `Company`, of samples.
 
     Attributes
     ----------
-    own : the clips of the machine type
-    heard : these, and behind them the clips of other machine types
-    outliers : which of the clips that are heard, (n_outliers,) int64
     initial : the SHA-256 of the model that the training starts from
     """
 
     own: Waves
     heard: Waves
-    outliers: np.ndarray
     initial: str | None = None
 
     @property
-    def machine_type(self) -> str:
-        """Of its own clips."""
-        return self.clips[0].machine_type
-
-    @property
-    def clips(self) -> list[Clip]:
-        """Its own clips."""
-        return self.own.clips
-
-    @property
-    def sections(self) -> tuple[str, ...]:
-        """The sections of its own clips, in order."""
-        return tuple(section for _, section in sorted({clip.place for clip in self.clips}))
-
-    @property
     def fingerprint(self) -> str:
-        """16 hex digits that stand for the clips that are learnt from, and where that starts."""
-        clips = self.heard.fingerprint if len(self.outliers) else self.own.fingerprint
-        return files.fingerprint([clips, len(self.own), self.outliers.tolist(), self.initial])
+        """See `Company.fingerprint`; and where that starts."""
+        return files.fingerprint([super().fingerprint, self.initial])
 
     def of_domain(self, target: bool) -> np.ndarray:
         """Which of its own clips are of the target domain, or of any other, int64."""
         return np.flatnonzero([(clip.domain == TARGET) == target for clip in self.clips])
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        return self.own[i]
-
-    def __str__(self) -> str:
-        sections = ", ".join(self.sections)
-        text = f"{len(self)} clips of section {sections}"
-        return f"{text}; {len(self.outliers)} outliers" if len(self.outliers) else text
 
 
 def lesson(machine_type: str, stores: Sequence[Store], which: outliers.Which) -> Lesson:
@@ -80,12 +49,7 @@ def lesson(machine_type: str, stores: Sequence[Store], which: outliers.Which) ->
     ------
     UserError : see `outliers.chosen`.
     """
-    own = [one for one in stores if one.clips[0].machine_type == machine_type]
-    others = [one for one in stores if one.clips[0].machine_type != machine_type]
-    others.sort(key=lambda one: one.clips[0].machine_type)
-    there, heard = Waves(tuple(own)), Waves((*own, *others))
-    sections = {clip.section for clip in there.clips}
-    return Lesson(there, heard, outliers.chosen(heard.clips, machine_type, sections, which))
+    return company.of(machine_type, stores, which, Waves, Lesson)
 
 
 class Batch(NamedTuple):

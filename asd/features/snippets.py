@@ -6,16 +6,13 @@ Clips stay on disk, in stores of samples; what a batch needs is read when it is 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 import common
-from asd import files
-from asd.clips import Clip
+from asd.features.stores import Stores
 from asd.rows import FULL_SCALE
-from asd.store import Store
 from common import Feature
 
 QUIETEST = 1e-10  # energy of a mel band below which none is told apart: -100 dB
@@ -89,38 +86,14 @@ def statistics(clips: Iterable[np.ndarray]) -> Statistics:
     return Statistics(mean, np.maximum(deviation, LEAST_DEVIATION * deviation.max()))
 
 
-@dataclass(frozen=True)
-class Waves:
-    """The clips of some stores of samples, see `rows.waves`, one after the other."""
-
-    stores: tuple[Store, ...]
-
-    @property
-    def clips(self) -> list[Clip]:
-        """The clips of all stores."""
-        return [clip for store in self.stores for clip in store.clips]
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that stand for the clips."""
-        return files.fingerprint([store.fingerprint for store in self.stores])
-
-    def __len__(self) -> int:
-        return sum(map(len, self.stores))
+class Waves(Stores):
+    """The clips of some stores of samples, see `rows.waves`."""
 
     def __getitem__(self, i: int) -> np.ndarray:
         """The samples of clip i, (n_samples,) float32, full scale 1."""
-        store, i = self._place(i)
-        return store[i][:, 0].astype(np.float32) / FULL_SCALE
+        return super().__getitem__(i)[:, 0].astype(np.float32) / FULL_SCALE
 
     def n_samples(self, i: int) -> int:
         """The length of clip i."""
-        store, i = self._place(i)
+        store, i = self.place(i)
         return int(store.offsets[i + 1] - store.offsets[i])
-
-    def _place(self, i: int) -> tuple[Store, int]:
-        for store in self.stores:
-            if i < len(store):
-                return store, i
-            i -= len(store)
-        raise IndexError(i)
