@@ -316,7 +316,7 @@ def test_golden_learning_rates(golden, trained, faithful):
 
 def test_golden_standard(golden):
     with np.load(golden / "cpjku_official_ae/a1_features.npz") as arrays:
-        degenerate = standard.of_rows(arrays["deg_features"].astype(np.float32))
+        degenerate = standard.of_clips([arrays["deg_features"].astype(np.float32)])
         np.testing.assert_allclose(degenerate.std, arrays["deg_std"], rtol=1e-5)
 
 
@@ -336,7 +336,7 @@ def test_golden_sections_of_outliers(golden):
 def test_standard_rows():
     rng = np.random.default_rng(0)
     rows = (rng.normal(size=(500, 3)) * [1, 5, 0] + [-40, 3, 7]).astype(np.float32)
-    one = standard.of_rows(rows)
+    one = standard.of_clips([rows])
     np.testing.assert_allclose(one.std[2], 1)
     windows = one.of(rows.reshape(100, 15))
     found = windows.reshape(-1, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import common
-from asd.features import snippets
+from asd.features import snippets, standard
 from common import Feature
 
 RATE = 16000  # Hz
@@ -67,7 +67,7 @@ def test_golden_scaling_to_an_rms_of_1(arrays):
 
 def test_golden_statistics(arrays):
     clips = [snippets.log_mel(arrays[name], feature("slaney")) for name in ("wav", "wav2")]
-    found = snippets.statistics(clips)
+    found = standard.statistics(clips)
     near(found.mean, arrays["stat_mean"], 1e-4)
     near(found.deviation, arrays["stat_std"], 1e-4)
     import tensorflow as tf
@@ -85,13 +85,13 @@ def test_golden_statistics(arrays):
 @pytest.mark.parametrize("parts", [1, 7])
 def test_golden_statistics_of_bands_that_hardly_change(arrays, parts):
     clips = np.array_split(arrays["deg_features"], parts)
-    near(snippets.statistics(clips).deviation, arrays["deg_std"], 1e-9)
+    near(standard.statistics(clips).deviation, arrays["deg_std"], 1e-9)
 
 
 def test_statistics_of_loud_bands_are_not_rounded_away():
     """A mean of 1e6 and a deviation of 1: the sum of squares has no digits left for it."""
     frames = 1e6 + np.random.default_rng(0).standard_normal((4000, 2)).astype(np.float32)
-    found = snippets.statistics(np.array_split(frames, 9))
+    found = standard.statistics(np.array_split(frames, 9))
     np.testing.assert_allclose(found.deviation, frames.std(0, dtype=np.float64), rtol=1e-9)
 
 

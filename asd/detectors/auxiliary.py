@@ -22,7 +22,7 @@ from asd.config import Config
 from asd.detectors import weights
 from asd.detectors.aims import Settings
 from asd.detectors.detector import Fitted
-from asd.features import lessons, outliers, snippets
+from asd.features import lessons, outliers, snippets, standard
 from asd.features.lessons import Lesson
 from asd.features.snippets import Waves
 from asd.paths import Paths
@@ -160,7 +160,7 @@ class Auxiliary:
         elif own.normalisation == "mean_std":
             clips = (snippets.log_mel(self._wave(train[i]), self._feature)
                      for i in range(len(train)))  # fmt: skip
-            found, norm = snippets.statistics(clips), self._model.get_layer("norm")
+            found, norm = standard.statistics(clips), self._model.get_layer("norm")
             norm.mean.assign(found.mean)
             norm.deviation.assign(found.deviation)
 

@@ -139,7 +139,8 @@ class Density:
         self._sections = train.sections
         by_bands = own.normalise == "mean_std"
         width = self.rows.width
-        self._standard = standard.of_store(train) if by_bands else standard.as_they_are(width)
+        clips = (train[i] for i in range(len(train)))
+        self._standard = standard.of_clips(clips) if by_bands else standard.as_they_are(width)
         learnt = self._learnt(train)
         self._network = self._built()
         weight = own.outliers.weight if learnt.others.parts else 0.0

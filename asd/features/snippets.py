@@ -1,12 +1,9 @@
-"""Snippets: pieces of one length of clips of any, and log-mel statistics of whole clips.
+"""Snippets: pieces of one length of clips of any, and their log-mel frames.
 
 Clips stay on disk, in stores of samples; what a batch needs is read when it is needed.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +13,6 @@ from asd.rows import FULL_SCALE
 from common import Feature
 
 QUIETEST = 1e-10  # energy of a mel band below which none is told apart: -100 dB
-LEAST_DEVIATION = 1e-4  # of a band, as a share of the largest
 
 
 def starts(n_samples: int, length: int, hop: int) -> np.ndarray:
@@ -54,36 +50,6 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     """
     level = np.log10(np.maximum(common.mel_spectrum(samples, feature), np.float32(QUIETEST)))
     return level * np.float32(20 / feature.power)
-
-
-class Statistics(NamedTuple):
-    """Of each band: (n_mels,) float64, dB."""
-
-    mean: np.ndarray
-    deviation: np.ndarray
-
-
-def statistics(clips: Iterable[np.ndarray]) -> Statistics:
-    """Mean and deviation of each band over the frames of all clips, read one after the other.
-
-    A band that never changes has a deviation of 1, any other at least 1e-4 of the largest. Chan,
-    Golub and LeVeque 1979: no sum of squares, whose difference would be rounding only.
-
-    Parameters
-    ----------
-    clips : (n_frames, n_mels) each, dB
-    """
-    n, mean, squares = 0, 0.0, 0.0
-    lowest, highest = np.inf, -np.inf
-    for frames in clips:
-        more, own = len(frames), frames.mean(0, dtype=np.float64)
-        step = own - mean
-        squares = squares + np.square(frames - own).sum(0) + step**2 * (n * more / (n + more))
-        mean = mean + step * (more / (n + more))
-        lowest, highest = np.minimum(lowest, frames.min(0)), np.maximum(highest, frames.max(0))
-        n += more
-    deviation = np.where(lowest == highest, 1.0, np.sqrt(squares / n))
-    return Statistics(mean, np.maximum(deviation, LEAST_DEVIATION * deviation.max()))
 
 
 class Waves(Stores):

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
-
-
-class Clips(Protocol):
-    """Rows of clips, (n_rows, width) each: a store, or several."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int) -> np.ndarray: ...
-
 
 LEAST = 1e-4  # of the largest deviation: what changes less is not blown up to the same size
 
@@ -37,40 +29,37 @@ def as_they_are(width: int) -> Standard:
     return Standard(np.zeros(width, np.float32), np.ones(width, np.float32))
 
 
-def of_rows(rows: np.ndarray) -> Standard:
-    """Of some rows, (n, width); see `of_store`."""
-    moments = _Moments(rows[0])
-    moments.add(rows)
-    return moments.standard()
+def of_clips(clips: Iterable[np.ndarray]) -> Standard:
+    """Of the rows of all clips, see `statistics`."""
+    found = statistics(clips)
+    return Standard(found.mean.astype(np.float32), found.deviation.astype(np.float32))
 
 
-def of_store(store: Clips) -> Standard:
-    """Of the rows of all clips; the deviation divides by their number.
+class Statistics(NamedTuple):
+    """Of each band: (width,) float64."""
 
-    A band that never changes has deviation 1, and none less than a share of the largest.
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def statistics(clips: Iterable[np.ndarray]) -> Statistics:
+    """Mean and deviation of each band over the rows of all clips, read one after the other.
+
+    A band that never changes has a deviation of 1, any other at least 1e-4 of the largest. Chan,
+    Golub and LeVeque 1979: no sum of squares, whose difference would be rounding only.
+
+    Parameters
+    ----------
+    clips : (n_rows, width) each
     """
-    moments = _Moments(store[0][0])
-    for i in range(len(store)):
-        moments.add(store[i])
-    return moments.standard()
-
-
-class _Moments:
-    """Sums over rows, about one of them: a band that never changes has a deviation of exactly 0."""
-
-    def __init__(self, about: np.ndarray) -> None:
-        self.about = about.astype(np.float64)
-        self.n, self.total, self.squares = 0, np.zeros(len(about)), np.zeros(len(about))
-
-    def add(self, rows: np.ndarray) -> None:
-        away = rows - self.about
-        self.n += len(rows)
-        self.total += away.sum(axis=0)
-        self.squares += np.square(away).sum(axis=0)
-
-    def standard(self) -> Standard:
-        mean = self.total / self.n
-        std = np.sqrt(np.maximum(self.squares / self.n - mean * mean, 0))
-        std[std == 0] = 1
-        std = np.maximum(std, LEAST * std.max())
-        return Standard((self.about + mean).astype(np.float32), std.astype(np.float32))
+    n, mean, squares = 0, 0.0, 0.0
+    lowest, highest = np.inf, -np.inf
+    for rows in clips:
+        more, own = len(rows), rows.mean(0, dtype=np.float64)
+        step = own - mean
+        squares = squares + np.square(rows - own).sum(0) + step**2 * (n * more / (n + more))
+        mean = mean + step * (more / (n + more))
+        lowest, highest = np.minimum(lowest, rows.min(0)), np.maximum(highest, rows.max(0))
+        n += more
+    deviation = np.where(lowest == highest, 1.0, np.sqrt(squares / n))
+    return Statistics(mean, np.maximum(deviation, LEAST * deviation.max()))
