@@ -38,6 +38,21 @@ def learn(cfg, paths, detector, clip_sets, args):
     checkpoint.unlink()
 
 
+def load(paths, detector, clip_sets, args):
+    """What the model of each machine type learns from: its clips, or with them those of others."""
+    names = [one.machine_type for one in clip_sets]
+    if detector.scope == "company":
+        wanted, clip_sets = () if detector.hears_others else names, []
+        for there in detector.company:
+            some = find_machine_types(there, wanted)
+            clip_sets += survey(there, some, "train", args.skip_bad_clips)
+    how = detector.rows, args.skip_bad_clips, args.verify
+    stores = [store.load(paths, one, *how) for one in clip_sets]
+    if detector.scope == "company":
+        return {name: detector.lesson(name, stores) for name in names}
+    return dict(zip(names, stores, strict=True))
+
+
 def train(cfg, paths, clips, machine_type):
     """Train and write one model."""
     start = time.perf_counter()
@@ -46,6 +61,7 @@ def train(cfg, paths, clips, machine_type):
     seconds = time.perf_counter() - start
     normal = normal_scores.of(detector, clips)
     write(cfg, paths, detector, clips, machine_type, fitted, seconds, normal)
+    paths.checkpoint(machine_type).unlink(missing_ok=True)
 
 
 def write(cfg, paths, detector, clips, machine_type, fitted, seconds, normal):
@@ -58,7 +74,7 @@ def write(cfg, paths, detector, clips, machine_type, fitted, seconds, normal):
         record = provenance.of_training(detector, cfg, clips, temporary, fitted, seconds, sha256)
         if history := fitted.history:
             write_history(paths, machine_type, history)
-            how = f"loss {history[-1].loss:.3f} dB^2 after {len(history)} epochs, "
+            how = f"loss {history[-1].loss:.3f} after {len(history)} epochs, "
         # The model last, and rather none than one with another's record.
         files.write_json(record_of(path), record, durable=True, instead_of=path)
     print(f"{path}: {how}{seconds:.0f} s")
@@ -86,8 +102,9 @@ def main(argv=None):
 
     if detector.scope == "all":
         learn(cfg, paths, detector, clip_sets, args)
-    how = detector.rows, args.skip_bad_clips, args.verify
-    stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
+    stores = load(paths, detector, clip_sets, args)
+    if detector.scope == "company":
+        paths = detector.home
     trained = {
         name: provenance.is_trained(detector, paths, clips, name, args.overwrite)
         for name, clips in stores.items()

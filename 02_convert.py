@@ -6,9 +6,10 @@ Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calib
 <data>/<type>/train/*.wav; without such clips only the first two are written.
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
 into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
-last one as C99 source, with the distance that makes its score where that is one. Of a network that
-all machine types share the first and the last, model_all{,...}.tflite, without front end, and of
-each machine type model_<type>_centres.npz, with which a device compares embeddings.
+last one as C99 source, with the distance that makes its score where that is one. A detector that
+has a chain for each section has these as model_<type>_section_<section>. Of a network that all
+machine types share the first and the last, model_all{,...}.tflite, without front end, and of each
+machine type model_<type>_centres.npz, with which a device compares embeddings.
 """
 
 import signal
@@ -20,7 +21,7 @@ if __name__ == "__main__":
 from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
-from asd.detectors import kinds
+from asd.detectors import kinds, sections
 from asd.detectors.network import ALL
 from asd.embedded import boards, codegen, distance
 from asd.paths import Paths, record_of
@@ -35,26 +36,35 @@ def calibration_windows(cfg, clips, chosen):
     return clips.gather(windows[spread_windows(len(windows), count, cfg.seed)], n)
 
 
-def convert(cfg, paths, chain, error, source, clips, machine_type):
-    """Write the variants of one model, and the C of the last; without clips, the uncalibrated."""
+def convert(cfg, paths, chain, error, source, clips, machine_type, section):
+    """Write the variants of one model, and the C of the last; without clips, the uncalibrated.
+
+    Parameters
+    ----------
+    clips : of the machine type; those of the section calibrate
+    section : whose chain it is; "": of all
+    """
+    name = sections.name_of(machine_type, section)
     prepared = fold.prepare(chain, cfg.convert)
     windows = calibration = None
     if clips:
-        chosen = calibration_clips(cfg.convert, [clip.name for clip in clips.clips])
+        own = sections.clips_of(clips.clips, section)
+        names = [clips.clips[i].name for i in own]
+        chosen = [own[i] for i in calibration_clips(cfg.convert, names)]
         windows = calibration_windows(cfg, clips, chosen)
         calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
     per_channel = cfg.convert.dense_weights == "per_channel"
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
     how = per_channel, cfg.convert.bias_correction, variants
     contents = dict(conversions(prepared, windows, *how))
-    write(cfg, paths, machine_type, source, contents, calibration)
+    write(cfg, paths, name, source, contents, calibration)
     if clips:
-        folder = paths.c_source(machine_type)
+        folder = paths.c_source(name)
         codegen.write(contents[MCU], folder)
         distance.write(distance.in_c(error), cfg.feature.frames, folder)
         print(f"{folder}/: C99 source of the last one")
     else:
-        tell_uncalibrated(paths, machine_type, source, paths.clips(machine_type, "train"))
+        tell_uncalibrated(paths, name, source, paths.clips(machine_type, "train"))
 
 
 def convert_network(cfg, paths, detector, clips):
@@ -140,18 +150,20 @@ def main(argv=None):
     for machine_type, path in zip(machine_types, models, strict=True):
         source = {"model": path.name, "sha256": files.file_hash(path)}  # of what is loaded
         detector.load(path)
-        if chain := detector.chain():
-            chains[machine_type] = chain, detector.error, source
-        else:
+        found = sections.chains(detector)
+        for section, chain in found.items():
+            chains[machine_type, section] = chain, detector.error, source
+        if not found:
             print(f"{path}: detector.kind {detector.kind} has nothing that becomes TFLite or C")
-    with_clips = [name for name in chains if has_clips(paths, name, "train")]
+    with_chains = dict.fromkeys(machine_type for machine_type, _ in chains)
+    with_clips = [name for name in with_chains if has_clips(paths, name, "train")]
     clip_sets = survey(paths, with_clips, "train", args.skip_bad_clips)
     files.check_writable(paths.models)
 
     how = detector.rows, args.skip_bad_clips, args.verify
     stores = {clips.machine_type: store.load(paths, clips, *how) for clips in clip_sets}
-    for machine_type, model in chains.items():
-        convert(cfg, paths, *model, stores.get(machine_type), machine_type)
+    for (machine_type, section), model in chains.items():
+        convert(cfg, paths, *model, stores.get(machine_type), machine_type, section)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from asd.backends import centres
 from asd.clips import Scores
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
-from asd.detectors import kinds
+from asd.detectors import kinds, sections
 from asd.detectors.network import ALL
 from asd.embedded import boards, costs, targets
 from asd.evaluation import deviations, parity, scores, tables
@@ -38,30 +38,46 @@ from asd.tflite.convert import MCU, VARIANTS, Variant
 TITLES = {variant.suffix: variant.title for variant in VARIANTS}
 
 
-def check_files(paths, name, model, variants=VARIANTS):
+def check_files(paths, name, model, folder, variants=VARIANTS):
     """See that every TFLite file is of this model; return how each was converted."""
     tflite_files = {variant: paths.tflite(name, variant.suffix) for variant in variants}
     if not any(path.exists() for v, path in tflite_files.items() if v.calibrated):
         tflite_files = {v: path for v, path in tflite_files.items() if not v.calibrated}
-        folder = paths.data if name == ALL else paths.clips(name, "train")
         print(f"{name}: no int8 files to compare; 02_convert.py makes them with clips in {folder}")
     return {v: provenance.check_conversion(path, model) for v, path in tflite_files.items()}
 
 
 class Compared(NamedTuple):
-    """A machine type: what its model gives, and what is compared with it."""
+    """A machine type, or a section: what its model gives, and what is compared with it."""
 
     keras: Scores
     conversions: dict[Variant, dict[str, Any]]  # how each TFLite file was made
-    clips: store.Store  # frames, or embeddings
+    clips: store.Store | sections.Some  # frames, or embeddings
     tflite: Callable[[Variant], Path]  # the TFLite files
     score: Callable[[Variant], np.ndarray]  # the clips' scores by one of them
+    section: str = ""  # "": of all
     error: common.Error | None = None  # of a clip's frames, of a model that becomes C
 
+    @property
+    def name(self):
+        """What its files are called by."""
+        return sections.name_of(self.keras.machine_type, self.section)
 
-def of_chain(cfg, paths, detector, path, clips, keras):
-    """What is compared of a machine type whose model is a chain of dense layers."""
-    name, error, n = keras.machine_type, detector.error, cfg.feature.frames
+
+def of_chains(cfg, paths, detector, path, clips, keras):
+    """What is compared of a machine type whose model is chains of dense layers, by section."""
+    found = sections.chains(detector)
+    if not found:
+        print(f"{path}: detector.kind {detector.kind} has no TFLite or C to compare with")
+    there = {section: sections.clips_of(clips.clips, section) for section in found}
+    return [of_chain(cfg, paths, detector, path, sections.Some(clips, index), keras.at(index), one)
+            for one, index in there.items() if index]  # fmt: skip
+
+
+def of_chain(cfg, paths, detector, path, clips, keras, section):
+    """What is compared of one of them."""
+    machine_type, error, n = keras.machine_type, detector.error, cfg.feature.frames
+    name = sections.name_of(machine_type, section)
 
     def tflite(variant):
         return paths.tflite(name, variant.suffix)
@@ -70,7 +86,8 @@ def of_chain(cfg, paths, detector, path, clips, keras):
         predict = litert.predictor(tflite(variant))
         return common.anomaly_scores(predict, clips, n, error=error)
 
-    return Compared(keras, check_files(paths, name, path), clips, tflite, score, error)
+    conversions = check_files(paths, name, path, paths.clips(machine_type, "train"))
+    return Compared(keras, conversions, clips, tflite, score, section, error)
 
 
 class Network:
@@ -79,7 +96,8 @@ class Network:
     def __init__(self, paths, detector):
         self.paths, self.own = paths, detector.network_paths
         path = detector.network_path
-        self.conversions = check_files(self.own, ALL, path, body.NETWORK_VARIANTS)
+        how = self.own.data, body.NETWORK_VARIANTS
+        self.conversions = check_files(self.own, ALL, path, *how)
         self.rows = {v: detector.rows_of(self.tflite(v)) for v in self.conversions}
         self.deviations, self.stood_for = [], []
 
@@ -101,7 +119,7 @@ class Network:
         by_centres = Scores(clips.clips, kept.score(keras))
         self.stood_for.append(deviations.stood_for(kept, scored, by_centres))
         score = {variant: kept.score(values) for variant, values in others.items()}
-        return Compared(by_centres, self.conversions, clips, self.tflite, score.__getitem__)
+        return [Compared(by_centres, self.conversions, clips, self.tflite, score.__getitem__)]
 
 
 def compare(cfg, paths, one):
@@ -111,9 +129,8 @@ def compare(cfg, paths, one):
         path = one.tflite(variant)
         sha256 = files.file_hash(path)
         scored = Scores(keras.clips, one.score(variant))
-        scores.write(paths, scored, variant.suffix)
-        source = path.name, sha256, keras.machine_type, one.clips, variant.suffix
-        scores.write_source(paths, *source)
+        scores.write(paths, scored, variant.suffix, one.name)
+        scores.write_source(paths, path.name, sha256, one.name, one.clips, variant.suffix)
         weights = conversion["dense_weights"]
         tolerance = parity.tolerance_of(cfg.parity, variant.quantised, weights)
         level = cfg.parity.significance_level
@@ -127,11 +144,10 @@ def measure_c(cfg, paths, one, ready, all_windows):
     """What the C of a model costs on this machine and on boards, and where it fails."""
     chosen = targets.sample(len(one.clips), cfg.parity.board_clips, all_windows)
     quantised = parity.tolerance_of(cfg.parity, True, one.conversions[MCU]["dense_weights"])
-    machine_type = one.keras.machine_type
     return targets.measure(
-        paths.tflite(machine_type, MCU.suffix),
-        paths.c_source(machine_type),
-        one.keras.at(chosen),
+        paths.tflite(one.name, MCU.suffix),
+        paths.c_source(one.name),
+        sections.told_apart(one.keras.at(chosen), one.section),
         [one.clips[i] for i in chosen],
         cfg.feature.frames,
         one.error,
@@ -189,11 +205,9 @@ def main(argv=None):
         scored = scores.read(paths, path, clip_set.machine_type, clips)
         detector.load(path)
         if network:
-            compared.append(network.compared(path, clip_set, clips, scored, args))
-        elif detector.chain():
-            compared.append(of_chain(cfg, paths, detector, path, clips, scored))
+            compared += network.compared(path, clip_set, clips, scored, args)
         else:
-            print(f"{path}: detector.kind {detector.kind} has no TFLite or C to compare with")
+            compared += of_chains(cfg, paths, detector, path, clips, scored)
     if not compared:
         return 0
     if network:

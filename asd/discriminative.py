@@ -6,7 +6,7 @@ and goes on from the checkpoint of an epoch gives the same weights as one that w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,47 @@ class Task(NamedTuple):
     weight: float
 
 
-class Learner:
+class Resumable:
+    """A training that goes on where it was interrupted."""
+
+    _all: list[keras.Variable]  # what the next epoch begins with
+
+    def told_of(self, segments: Sized) -> int:
+        """How many clips, or pieces of them, an epoch tells of, about."""
+        return len(segments)
+
+    def save(self, path: Path, history: Sequence[Epoch], fingerprint: str) -> None:
+        """Write all that the next epoch begins with."""
+        arrays = {f"variable_{i:04}": one.numpy() for i, one in enumerate(self._all)}
+        losses = np.array([row.loss for row in history])
+        with files.whole_file(path, durable=True) as temporary, temporary.open("wb") as file:
+            np.savez(file, losses=losses, fingerprint=np.array(fingerprint), **arrays)
+
+    def resume(self, path: Path, fingerprint: str) -> list[Epoch]:
+        """Go on from a checkpoint of the same training; the epochs that it has behind it.
+
+        One of another training, or a damaged one, is told and passed over.
+        """
+        if not path.exists():
+            return []
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["fingerprint"]) != fingerprint:
+                    raise ValueError("of another training")
+                values = [arrays[f"variable_{i:04}"] for i in range(len(self._all))]
+                losses = arrays["losses"].tolist()
+            if [one.shape for one in values] != [tuple(one.shape) for one in self._all]:
+                raise ValueError("of other shapes")
+        except Exception as error:  # the reader raises whatever a damaged file leads it to
+            reason = " ".join(str(error).split())[:120]
+            print(f"{path}: not gone on from ({reason}); training from the start")
+            return []
+        for variable, value in zip(self._all, values, strict=True):
+            variable.assign(value)
+        return [Epoch(number, loss, None) for number, loss in enumerate(losses, 1)]
+
+
+class Learner(Resumable):
     """A network in training.
 
     Parameters
@@ -120,48 +160,31 @@ class Learner:
                                 "smaller learning rate, and check the recordings")  # fmt: skip
         return Epoch(number, float(np.average(losses, weights=counts)), None)
 
-    def save(self, path: Path, history: Sequence[Epoch], fingerprint: str) -> None:
-        """Write all that the next epoch begins with."""
-        arrays = {f"variable_{i:04}": one.numpy() for i, one in enumerate(self._all)}
-        losses = np.array([row.loss for row in history])
-        with files.whole_file(path, durable=True) as temporary, temporary.open("wb") as file:
-            np.savez(file, losses=losses, fingerprint=np.array(fingerprint), **arrays)
-
-    def resume(self, path: Path, fingerprint: str) -> list[Epoch]:
-        """Go on from a checkpoint of the same training; the epochs that it has behind it.
-
-        One of another training, or a damaged one, is told and passed over.
-        """
-        if not path.exists():
-            return []
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                if str(arrays["fingerprint"]) != fingerprint:
-                    raise ValueError("of another training")
-                values = [arrays[f"variable_{i:04}"] for i in range(len(self._all))]
-                losses = arrays["losses"].tolist()
-            if [one.shape for one in values] != [tuple(one.shape) for one in self._all]:
-                raise ValueError("of other shapes")
-        except Exception as error:  # the reader raises whatever a damaged file leads it to
-            reason = " ".join(str(error).split())[:120]
-            print(f"{path}: not gone on from ({reason}); training from the start")
-            return []
-        for variable, value in zip(self._all, values, strict=True):
-            variable.assign(value)
-        return [Epoch(number, loss, None) for number, loss in enumerate(losses, 1)]
-
 
 def epochs(
-    learner: Learner, segments: Segments, settings: Fit, checkpoint: Path, fingerprint: str
+    learner: Resumable,
+    segments: Sized,
+    settings: Fit,
+    checkpoint: Path,
+    fingerprint: str,
+    unit: str = "clip",
 ) -> Iterator[Epoch]:
-    """Train until the last epoch, a checkpoint after each; those of an earlier run come at once."""
+    """Train until the last epoch, a checkpoint after each; those of an earlier run come at once.
+
+    Parameters
+    ----------
+    learner : with a method `epoch`, as `Learner` has it
+    segments : clips that it takes
+    checkpoint, fingerprint : the file, and what stands for all that is trained and how
+    unit : what is counted
+    """
     from tqdm import tqdm
 
     history = learner.resume(checkpoint, fingerprint)
     yield from history
-    total = settings.epochs * len(segments)
-    bar = tqdm(desc="training", total=total, initial=len(history) * len(segments), unit="clip",
-               disable=settings.verbose != 1)  # fmt: skip
+    each = learner.told_of(segments)
+    bar = tqdm(desc="training", total=settings.epochs * each, initial=len(history) * each,
+               unit=unit, disable=settings.verbose != 1)  # fmt: skip
 
     def told(loss: float, count: int) -> None:
         bar.update(count)

@@ -57,6 +57,22 @@ def whole_file(path: Path, durable: bool = False) -> Iterator[Path]:
         os.close(lock)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; see `exists`."""
+    return exists(path) and path.is_file()
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there: not under a name that the disk cannot have.
+
+    Nor in a folder that must not be read.
+    """
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _own_folder(path: Path) -> tuple[Path, int]:
     """A new folder beside `path`, and what holds its lock until it is closed."""
     while True:

@@ -55,7 +55,7 @@ def of_training(
         "clips": {
             "count": len(store),
             "trained": fitted.trained,
-            "validated": len(store) - fitted.trained,
+            "validated": len(store) - fitted.trained - fitted.left_out,
             "fingerprint": store.fingerprint,
         },
         "seed": cfg.seed,

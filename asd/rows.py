@@ -115,6 +115,18 @@ def _in_16_bits(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples * FULL_SCALE), limits.min, limits.max).astype("<i2")[:, None]
 
 
+def levels(feature: Feature) -> Rows:
+    """The level of a clip alone, for methods that read no more of it: (1, 1) float32, dB."""
+    settings = {"sample_rate": feature.sample_rate, "channel": feature.channel}
+    whole = msgspec.structs.replace(feature, central_frames=None)
+    return Rows("levels", settings, 1, whole, _level, padded=False)
+
+
+def _level(samples: np.ndarray) -> np.ndarray:
+    mean = np.mean(np.square(samples, dtype=np.float64)) if len(samples) else 0.0
+    return np.array([[10 * np.log10(mean + np.finfo(np.float64).eps)]], np.float32)
+
+
 def _remark(level: Level) -> str | None:
     odd = []
     if level.clipped > REMARKABLE:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from asd import files
 from asd.messages import MOST_SHOWN, plain, shown
 from common import UserError
 
@@ -59,8 +60,8 @@ def _text(path: Path) -> str:
 
     A pipe is refused: the shell scripts read the file twice, and would find it empty then.
     """
-    if not path.is_file():
-        if path.exists() and not path.is_dir():
+    if not files.is_file(path):
+        if files.exists(path) and not path.is_dir():
             raise UserError(f"{path}: not a regular file; copy what it gives into one")
         raise UserError(f"{path}: no such configuration file")
     with path.open("rb") as file:

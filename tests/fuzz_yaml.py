@@ -129,7 +129,9 @@ def check_message(message: str, path: Path) -> None:
 
 
 def attempt(rng: np.random.Generator, folder: Path) -> str:
-    """Write a hostile file, and read it."""
+    """Write a hostile file, and read it, with the recipes that are a base beside it."""
+    for source in SOURCES:
+        (folder / source.name).symlink_to(source)
     path = folder / "my.yaml"
     path.write_bytes(hostile(rng))
     try:

@@ -239,6 +239,7 @@ BOMB = "a0: &a0 [x]\n" + "".join(
         ("experiment: 'x - at `$.seed`'", r"experiment 'x - at `\$\.seed`' cannot name a folder"),
         ("training_ids: 'x` - at `$.seed`'", "key training_ids: expected one of all, tested"),
         ("# " + "x" * yaml_files.MOST_BYTES, "larger than 100,000 bytes"),
+        ("base: " + "x" * 300, "key base: .*no such configuration file"),
     ],
     ids=lambda text: ascii(text[:40]),
 )  # fmt: skip

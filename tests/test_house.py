@@ -25,8 +25,7 @@ FLOORS = (
     ("asd.corpora", "asd.features"),
     ("keras_model", "asd.networks", "asd.losses", "asd.augment", "asd.optimisers"),
     ("asd.machine_code", "asd.tflite", "asd.dense_training", "asd.training", "asd.backends",
-     "asd.discriminative",
-     "asd.embeddings"),
+     "asd.discriminative", "asd.auxiliary", "asd.densities", "asd.embeddings"),
     ("asd.detectors",),
     ("asd.evaluation", "asd.provenance"),
     ("asd.embedded",),
@@ -36,8 +35,9 @@ FLOORS = (
 # Imported only inside functions, so that help and tools start in an instant.
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "joblib", "h5py",
          "numba", "onnxruntime"}  # fmt: skip
-HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.optimisers",
-               "asd.discriminative", "asd.dense_training", "asd.machine_code")  # fmt: skip
+HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.optimisers", "asd.densities",
+               "asd.discriminative", "asd.auxiliary", "asd.dense_training",
+               "asd.machine_code")  # fmt: skip
 MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 300, 40, 20
 LONG_FILES = {
     "common.py": (350, "the whole way from a clip to its score, read in one go"),

@@ -27,8 +27,9 @@ class TooFewClips(UserError):
 class Fitted(NamedTuple):
     """How a training went."""
 
-    trained: int  # clips that were learnt from; the others validated
+    trained: int  # clips that were learnt from
     history: list[Epoch]  # empty where nothing is trained by epochs
+    left_out: int = 0  # clips that neither were learnt from nor validated
 
 
 class Detector(Protocol):
@@ -40,17 +41,21 @@ class Detector(Protocol):
     Attributes
     ----------
     kind : its name in the YAML
-    scope : "machine", a model for each machine type; "all", one for all of them
+    scope : "machine", a model for each machine type; "all", one for all of them; "company", a
+        model for each that learns from clips of others too: `fit` takes a lesson, see
+        `asd.features.lessons`, in the place of a store
     suffixes : of its model files, the one that `save` writes first
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
     rows : what a store holds of each clip for it
+    names_as_published : of a kind that has it, whether submitted files are named as a published
+        program does, see `asd.evaluation.years.PUBLISHED`
     error : of a method with a chain, what makes a clip's score of its windows and of what the chain
         gives for them
     """
 
     kind: str
-    scope: Literal["machine", "all"]
+    scope: Literal["machine", "all", "company"]
     suffixes: tuple[str, ...]
     score_title: str
     made_of: dict[str, Any]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from asd.backends.backend import part
 from asd.backends.by_section import BySection
 from asd.clips import Scores
 from asd.config import Config
+from asd.detectors import array_files
 from asd.detectors.detector import Fitted, TooFewClips
 from asd.sections import Choice, Section
 from asd.store import Store
@@ -102,7 +102,7 @@ class Frozen:
         """
         path.open("rb").close()  # what forbids that is no damage
         try:
-            arrays = _arrays(path)
+            arrays = array_files.read(path, MOST_BYTES)
             embeddings, domains, sections = (
                 arrays[name] for name in ("embeddings", "domains", "sections")
             )
@@ -182,12 +182,3 @@ def folds(sections: Sequence[str], domains: Sequence[str]) -> np.ndarray:
     fold = np.empty(len(order), np.int64)
     fold[order] = np.arange(len(order)) % FOLDS
     return fold
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, read with a bound on their bytes and without running code."""
-    with zipfile.ZipFile(path) as archive:  # which reads no more than a member declares
-        if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES:,} bytes")
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}

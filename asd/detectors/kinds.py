@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from asd.config import Config
 from asd.detectors.autoencoder import AutoEncoder
+from asd.detectors.auxiliary import Auxiliary
+from asd.detectors.density import Density
 from asd.detectors.detector import Detector
 from asd.detectors.embedding import Embedding
+from asd.detectors.ensemble import Ensemble
 from asd.detectors.frozen import Frozen
 from asd.paths import Paths
 
-KINDS = {"autoencoder": AutoEncoder, "frozen": Frozen, "embedding": Embedding}
+KINDS = {
+    "autoencoder": AutoEncoder,
+    "frozen": Frozen,
+    "embedding": Embedding,
+    "auxiliary": Auxiliary,
+    "density": Density,
+    "ensemble": Ensemble,
+}
 
 
 def of(cfg: Config, paths: Paths | None = None) -> Detector:
@@ -17,11 +27,12 @@ def of(cfg: Config, paths: Paths | None = None) -> Detector:
 
     Parameters
     ----------
-    paths : where a kind whose scope is "all" finds what is trained for all machine types
+    paths : where a kind whose scope is "all" finds what is trained for all machine types, and one
+        whose scope is "company" its models
 
     Raises
     ------
     UserError : no such kind, or a key of its section is unknown, missing or ill-typed.
     """
     kind, settings = cfg.detector.section(KINDS)
-    return kind(cfg, settings, paths) if kind.scope == "all" else kind(cfg, settings)
+    return kind(cfg, settings) if kind.scope == "machine" else kind(cfg, settings, paths)

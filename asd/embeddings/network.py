@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 import common
-from asd import rows
+from asd import files, rows
 from asd.embeddings import engines, layout
 from asd.rows import Rows
 from asd.sections import Name, Section
@@ -44,7 +44,7 @@ class Network:
             suffixes = ", ".join(engines.ENGINES)
             if Path(self.path).suffix not in engines.ENGINES:
                 raise ValueError(f"path names no network ({suffixes}): {self.path}")
-            if not _is_file(Path(self.path)):
+            if not files.is_file(Path(self.path)):
                 raise ValueError("path names no file that is there; put the network there or name "
                                  f"another: {self.path}")  # fmt: skip
 
@@ -121,13 +121,6 @@ class Network:
         noise = np.random.default_rng(0).standard_normal(n).astype(np.float32)
         clip = noise if waves else common.log_mel(noise, feature)
         return self._vectors(next(self._layout.inputs(clip))).shape[1]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # of a name that the disk cannot have, or a folder that must not be read
-        return False
 
 
 def of_waves(feature: Feature) -> tuple[dict[str, Any], Feature]:

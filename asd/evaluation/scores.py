@@ -15,15 +15,18 @@ from asd.versions import versions
 from common import UserError
 
 
-def write(paths: Paths, scores: Scores, variant: str | None = None) -> None:
+def write(
+    paths: Paths, scores: Scores, variant: str | None = None, name: str | None = None
+) -> None:
     """A CSV per machine id: rows of file name and score, without a header.
 
     Parameters
     ----------
     variant : of a TFLite file, its suffix; None for those of the detector itself. They are
         nobody's until `write_source` says whose they are
+    name : of the model, where it is not that of the machine type
     """
-    paths.scores_source(scores.machine_type, variant).unlink(missing_ok=True)
+    paths.scores_source(name or scores.machine_type, variant).unlink(missing_ok=True)
     for section, part in scores.by_section():
         path = paths.scores(scores.machine_type, section, variant)
         names = [clip.name for clip in part.clips]
@@ -34,18 +37,24 @@ def write_source(
     paths: Paths,
     model: str,
     sha256: str,
-    machine_type: str,
+    name: str,
     store: Store,
     variant: str | None = None,
 ) -> None:
-    """Which model, by name and hash of what was loaded, and which clips the scores are of."""
+    """Which model, by name and hash of what was loaded, and which clips the scores are of.
+
+    Parameters
+    ----------
+    model : name of the file
+    name : machine type, or what else the model is called
+    """
     source = {
         "model": model,
         "sha256": sha256,
         "clips": {"count": len(store), "fingerprint": store.fingerprint},
         "versions": versions(),
     }
-    files.write_json(paths.scores_source(machine_type, variant), source)
+    files.write_json(paths.scores_source(name, variant), source)
 
 
 def read(paths: Paths, model: Path, machine_type: str, store: Store) -> Scores:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asd.corpora import rows
 from common import UserError
@@ -110,9 +110,22 @@ YEARS = {
 }  # fmt: skip
 
 
-def of_corpus(corpus: str) -> Year | None:
-    """The row of the year that a corpus is; None for others and for one's own recordings."""
-    return of(rows.YEARS[corpus].year) if corpus in rows.YEARS else None
+# Names of submitted files as the program of a system of that year has them, which the evaluator
+# does not read: sections of one digit, and no "test".
+PUBLISHED = {2021: "{kind}_{machine}_section_{section}_{domain}.csv"}
+
+
+def of_corpus(corpus: str, faithful: bool = False) -> Year | None:
+    """The row of the year that a corpus is; None for others and for one's own recordings.
+
+    Parameters
+    ----------
+    faithful : with the names of submitted files of `PUBLISHED`, where there are any
+    """
+    year = of(rows.YEARS[corpus].year) if corpus in rows.YEARS else None
+    if not (year and faithful and year.year in PUBLISHED):
+        return year
+    return replace(year, submitted=PUBLISHED[year.year])
 
 
 def of(year: int) -> Year:

@@ -231,11 +231,7 @@ def check_file(path: str) -> None:
     ------
     ValueError : it does not, also where the disk cannot have such a name.
     """
-    try:
-        there = Path(path).is_file()
-    except OSError:  # or in a folder that must not be read
-        there = False
-    if not there:
+    if not files.is_file(Path(path)):
         raise ValueError(f"path names no file that is there; make it: {CONVERT}: {path}")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from asd.networks import architecture, settings
 from asd.sections import Choice
+from common import Feature, UserError
 
 if TYPE_CHECKING:
     import keras
@@ -108,3 +109,54 @@ def build(choice: Choice, n_samples: int, sample_rate: int) -> keras.Model:
     """
     kind, settings = choice.section(KINDS)
     return kind.build(settings, n_samples, sample_rate)
+
+
+class CPResNet:
+    """See `asd.networks.cpresnet`."""
+
+    Settings = settings.CPResNet
+
+    @staticmethod
+    def build(settings: settings.CPResNet, images: keras.KerasTensor, n_classes: int) -> tuple:
+        """See `asd.networks.cpresnet.build`."""
+        from asd.networks import cpresnet
+
+        return cpresnet.build(settings, images, n_classes)
+
+
+CLASSIFIERS = {"cpresnet": CPResNet}
+Normalisation = Literal["batchnorm", "mean_std"]
+
+
+def classifier(
+    choice: Choice, feature: Feature, n_samples: int, n_classes: int, normalisation: Normalisation
+) -> keras.Model:
+    """A network from waves, (n, n_samples), to embeddings, of any shape, and logits.
+
+    Parameters
+    ----------
+    feature : of the log-mel images that it sees
+    normalisation : of these: one batch normalisation of all values, or mean and deviation of bands
+
+    Raises
+    ------
+    UserError : see `Choice.section`; or the waves are too short for the network.
+    """
+    import keras
+    import msgspec
+
+    from asd.networks import layers, spectra
+
+    kind, settings = choice.section(CLASSIFIERS)
+    waves = keras.Input((n_samples,), name="waves")
+    n_frames = 1 + (n_samples - feature.n_fft) // feature.hop_length
+    try:
+        if n_frames < 1:
+            raise ValueError(f"{n_samples} samples are no frame of {feature.n_fft}")
+        images = spectra.LogMel(msgspec.to_builtins(feature), name="log_mel")(waves)
+        of_bands = normalisation == "mean_std"
+        norm = spectra.BandNormalization if of_bands else layers.BatchNormalization
+        outputs = kind.build(settings, norm(name="norm")(images), n_classes)
+    except ValueError as error:
+        raise UserError(f"{choice.file}: key detector.seconds: {error}; take more") from error
+    return keras.Model(waves, outputs)

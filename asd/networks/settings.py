@@ -135,3 +135,16 @@ class PretrainedEat(Pretrained):
     def scaling(self, usual: Scaling) -> Scaling:
         """As these frames fill it up."""
         return usual._replace(least_frames=self.least_frames)
+
+
+Rho = Annotated[int, msgspec.Meta(ge=1, le=22)]
+
+
+class CPResNet(Section):
+    """A residual network of three stages of blocks, and how far its convolutions see."""
+
+    rho: tuple[Rho, Rho]  # of the axis of frequency and that of time
+    channels: Annotated[int, msgspec.Meta(ge=1, le=1024)]  # of the first stage; 2 and 4 times later
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=4)] = (
+        4  # of a stage; fewer than published: smaller
+    )

@@ -9,10 +9,12 @@ import math
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 
 import common
+from asd.features.snippets import QUIETEST
 
 FLOOR = 2.22e-16  # below it magnitudes are no louder in dB: float64's epsilon
 
@@ -107,3 +109,56 @@ class Spectrum(keras.layers.Layer):
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of `call`."""
         return shape[0], shape[1] and shape[1] // 2 + 1
+
+
+@keras.saving.register_keras_serializable("asd")
+class LogMel(keras.layers.Layer):
+    """Log-mel images of waves, dB, as torchaudio has them: see `asd.features.snippets.log_mel`.
+
+    Parameters
+    ----------
+    feature : the values of a `common.Feature`
+    """
+
+    def __init__(self, feature: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.own, self.feature = dict(feature), msgspec.convert(feature, common.Feature)
+        self.window = common.hann(self.feature.n_fft)  # (n_fft,) float64
+        self.filters = common.mel_filters(self.feature).T  # (n_bins, n_mels) float32
+
+    def call(self, waves: tf.Tensor) -> tf.Tensor:
+        """(n, n_samples) -> (n, n_mels, n_frames, 1)."""
+        n_fft, hop, power = self.feature.n_fft, self.feature.hop_length, self.feature.power
+        frames = tf.signal.frame(waves, n_fft, hop) * tf.constant(self.window, waves.dtype)
+        spectra = tf.signal.rfft(frames)
+        # Not tf.abs to the power: the root of 0 has no gradient, and energies need none.
+        energies = tf.square(tf.math.real(spectra)) + tf.square(tf.math.imag(spectra))
+        if power != 2:
+            energies = energies ** (power / 2)
+        mel = energies @ tf.constant(self.filters, waves.dtype)
+        level = 20 / power / math.log(10) * tf.math.log(tf.maximum(mel, QUIETEST))
+        return tf.transpose(level, (0, 2, 1))[..., None]
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """The shape of `call`."""
+        n_frames = shape[1] and 1 + (shape[1] - self.feature.n_fft) // self.feature.hop_length
+        return shape[0], self.feature.n_mels, n_frames, 1
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes the layer again."""
+        return super().get_config() | {"feature": self.own}
+
+
+@keras.saving.register_keras_serializable("asd")
+class BandNormalization(keras.layers.Layer):
+    """Images less the mean of each band and divided by its deviation, which are not learnt."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Make the variables, (n_mels,) each."""
+        for name, initial in (("mean", "zeros"), ("deviation", "ones")):
+            weight = self.add_weight((shape[1],), initial, name=name, trainable=False)
+            setattr(self, name, weight)
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        """(n, n_mels, n_frames, 1) -> the same shape."""
+        return (images - self.mean[:, None, None]) / self.deviation[:, None, None]
