@@ -1,6 +1,6 @@
 """Time training steps and scoring of networks against the same networks in PyTorch, by turns.
 
-    python apps/benchmarks/networks.py --torch PYTHON [--size full|small] [--work FOLDER]
+    python apps/benchmarks/networks.py --torch PYTHON [--size full|medium|small] [--work FOLDER]
                                        [--out FOLDER] [--only CASE ...] [--cores N]
 
 PYTHON is one of an environment of its own with PyTorch, which nothing of the project imports:
@@ -89,6 +89,7 @@ class Size:
 
 SIZES = {
     "full": Size(64, 128, 187, 10.0, 9, 1000, 3),
+    "medium": Size(64, 128, 187, 10.0, 3, 200, 1),
     "small": Size(4, 16, 5, 5.0, 2, 8, 1),
 }
 
@@ -166,8 +167,6 @@ def steps(pair: Pair, worst: float) -> Iterator[Row]:
     for turn in range(-1, pair.size.turns):  # the first compiles
         for way in took:
             worker, arguments = (pair.ours, ()) if way == "ours" else (pair.theirs, (way,))
-            if way != "ours":
-                worker.ask("step", *arguments)  # of a layout that has just been made
             step = worker.ask("step", *arguments)
             convolutions = worker.ask("convolutions", *arguments)["result"]
             if turn >= 0:
@@ -202,7 +201,6 @@ def scoring(pair: Pair) -> Iterator[Row]:
     """From wavs to scores: embeddings, and the nearest of those of the training clips."""
     data = make_clips(pair.work / "data", pair.size)
     paths = sorted(map(str, (data / "test").iterdir()))
-    (pair.work / "listed.txt").write_text("\n".join(paths), encoding="utf-8")
     pair.ours.ask("train")
     pair.ours.ask("scorer")
     # What is known is as much as ours remembers, whatever it is.
@@ -212,13 +210,16 @@ def scoring(pair: Pair) -> Iterator[Row]:
     np.save(pair.work / "known.npy", known)
     files = [str(pair.work / name) for name in ("listed.txt", "known.npy", "scores.npy")]
     took: dict[str, list[dict[str, float]]] = {"ours": [], **{layout: [] for layout in LAYOUTS}}
-    for _ in range(pair.size.scorings):
+    for turn in range(-1, pair.size.scorings):
+        (pair.work / "listed.txt").write_text("\n".join(paths[: None if turn >= 0 else CHECKED]))
         for way, ones in took.items():
             if way == "ours":
                 shutil.rmtree(pair.work / "feature", ignore_errors=True)
-                ones.append(pair.ours.ask("score"))
+                ran = pair.ours.ask("score", turn < 0)
             else:
-                ones.append(pair.theirs.ask("score", way, *files))
+                ran = pair.theirs.ask("score", way, *files)
+            if turn >= 0:
+                ones.append(ran)
     for clock, unit in UNITS.items():
         for layout, name in LAYOUTS.items():
             seconds = [[one[clock] for one in took[way]] for way in (layout, "ours")]

@@ -7,6 +7,7 @@ writes what PyTorch's side reads (weights, a batch), and serves; see `serving` a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from asd.paths import Paths
 from common import HERE, UserError
 
 SEED = 0
+FEW = 8  # clips that are scored to warm up
 
 
 class Way:
@@ -164,7 +166,7 @@ class Convolutions:
         seconds = []
         for run, arguments in self._made:
             wall, cpu = time.perf_counter(), time.process_time()
-            [one.shape for one in run(*arguments)][0]
+            run(*arguments)
             seconds.append([time.perf_counter() - wall, time.process_time() - cpu])
         return seconds
 
@@ -189,9 +191,12 @@ class Scorer:
         self._detector = kinds.of(cfg, self._paths)
         self._detector.load(self._paths.require_model(name, self._detector.suffixes))
 
-    def __call__(self) -> int:
-        """Embeddings of all clips, and their scores; how many."""
-        rows = store.load(self._paths, self._clips, self._detector.rows, False, False)
+    def __call__(self, few: bool) -> int:
+        """Embeddings of all clips, or of few to warm up, and their scores; how many."""
+        clips = self._clips
+        if few:
+            clips = dataclasses.replace(clips, clips=clips.clips[:FEW])
+        rows = store.load(self._paths, clips, self._detector.rows, False, False)
         return len(self._detector.score(rows).values)
 
 
@@ -215,7 +220,7 @@ def main(folder: Path) -> None:
         "convolutions": convolutions,
         "train": lambda: train(folder),
         "scorer": lambda: scorers.append(Scorer(cfg)),
-        "score": lambda: scorers[0](),
+        "score": lambda few: scorers[0](few),
     })  # fmt: skip
 
 

@@ -285,7 +285,6 @@ def main(folder: Path) -> None:
 
     def way(layout: str) -> Way:
         if layout not in ways:
-            ways.clear()
             ways[layout] = Way(settings, folder, layout)
         return ways[layout]
 

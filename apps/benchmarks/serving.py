@@ -42,7 +42,7 @@ class Worker:
     def __init__(self, command: Sequence[str | Path]) -> None:
         environment = os.environ | {"PYTHONPATH": str(HERE), "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._command = [str(part) for part in command]
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - see end
         self._process = subprocess.Popen(
             self._command, env=environment, text=True, cwd=HERE, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self._errors,
