@@ -89,7 +89,7 @@ class Size:
 
 SIZES = {
     "full": Size(64, 128, 187, 10.0, 9, 1000, 3),
-    "medium": Size(64, 128, 187, 10.0, 3, 200, 1),
+    "medium": Size(64, 128, 187, 10.0, 2, 200, 1),
     "small": Size(4, 16, 5, 5.0, 2, 8, 1),
 }
 
@@ -289,8 +289,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = (args.work or Path(temporary)).resolve()
         for name in args.only:
             print(f"measuring {name} ...", flush=True)
-            rows += measured(CASES[name], SIZES[args.size], args.torch, work / name)
-            write_table(args.out / "networks.csv", rows, "pytorch")
+            for row in measured(CASES[name], SIZES[args.size], args.torch, work / name):
+                rows.append(row)
+                write_table(args.out / "networks.csv", rows, "pytorch")
     load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
     print(f"\n{cores()} cores, {args.size}, load averages at the end {load}: "
           "medians (from least to most)\n")  # fmt: skip
