@@ -10,8 +10,7 @@ PYTHON is one of an environment of its own with PyTorch, which nothing of the pr
 Before anything is timed the networks must give the same embeddings and the same loss from the same
 weights. Writes <out>/networks.csv and prints the table. `full` takes half an hour on two cores.
 
-Beside other programs take `--cores 1` and the lines in CPU seconds: threads that wait for each
-other use the clock, and PyTorch's the processor too, while another program has a core.
+Beside other programs take `--cores 1` and the lines in CPU seconds: waiting threads are no measure.
 """
 
 from __future__ import annotations
@@ -203,7 +202,6 @@ def scoring(pair: Pair) -> Iterator[Row]:
     paths = sorted(map(str, (data / "test").iterdir()))
     pair.ours.ask("train")
     pair.ours.ask("scorer")
-    # What is known is as much as ours remembers, whatever it is.
     network = pair.case.values
     width = pair.size.width * (len(network["n_ffts"]) + network["fft"])
     known = np.random.default_rng(0).standard_normal((TRAIN_CLIPS, width), np.float32)
