@@ -524,6 +524,8 @@ def test_gradients_of_the_fused_normalisation(affine):
 @pytest.mark.parametrize("size", [(6, 7), (5, 4), (1, 2)])
 def test_padded_maxima(size):
     """As though -infinity stood around the image; values may all be negative."""
+    import tensorflow as tf
+
     from asd.networks.layers import PaddedMaxPooling2D
 
     x = np.random.default_rng(0).standard_normal((2, *size, 3)).astype(np.float32) - 5
@@ -532,8 +534,14 @@ def test_padded_maxima(size):
     windows = [padded[:, i : i + 2 * rows : 2, j : j + 2 * columns : 2]
                for i in range(3) for j in range(3)]  # fmt: skip
     windows = [window[:, :rows, :columns] for window in windows]
-    layer = PaddedMaxPooling2D()
-    assert np.array_equal(layer(x), np.max(windows, axis=0))
+    layer, gradients = PaddedMaxPooling2D(), []
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(variable := tf.constant(x))
+            y = layer(variable, training=training)
+        assert np.array_equal(y, np.max(windows, axis=0))
+        gradients.append(tape.gradient(y, variable, tf.random.stateless_normal(y.shape, (0, 1))))
+    assert np.allclose(*gradients, atol=1e-6)
     assert layer.compute_output_shape((None, *size, 3)) == (None, rows, columns, 3)
 
 

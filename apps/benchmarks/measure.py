@@ -109,10 +109,10 @@ def _read_kb(path: str, field: str) -> int:
     return int(found[1]) if found else 0
 
 
-def show(rows: Sequence[Row]) -> str:
-    """The table in Markdown."""
+def show(rows: Sequence[Row], theirs: str = "published") -> str:
+    """The table in Markdown; `theirs` is what ours is compared with."""
     lines = [
-        "| what | unit | published | ours | ratio | asked | |",
+        f"| what | unit | {theirs} | ours | ratio | asked | |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -138,6 +138,14 @@ HEADER = ("what", "unit", "published", "published_low", "published_high", "ours"
 
 def write(out: Path, rows: Sequence[Row]) -> None:
     """host.csv and host.png."""
+    write_table(out / "host.csv", rows)
+    bars = [row for row in rows if row.least is not None and row.ratio is not None]
+    if bars:
+        draw(out / "host.png", [(row.what, row.ratio, row.least) for row in bars])
+
+
+def write_table(path: Path, rows: Sequence[Row], theirs: str = "published") -> None:
+    """The table as CSV; `theirs` is what ours is compared with."""
     table = []
     for row in rows:
         cells: list[Any] = [row.what, row.unit]
@@ -145,10 +153,8 @@ def write(out: Path, rows: Sequence[Row]) -> None:
             cells += [f(values) for f in (statistics.median, min, max)] if values else [""] * 3
         plain = ["" if value is None else value for value in (row.ratio, row.least)]
         table.append([*cells, *plain, row.note])
-    files.write_csv(out / "host.csv", [HEADER, *table])
-    bars = [row for row in rows if row.least is not None and row.ratio is not None]
-    if bars:
-        draw(out / "host.png", [(row.what, row.ratio, row.least) for row in bars])
+    header = [name.replace("published", theirs) for name in HEADER]
+    files.write_csv(path, [header, *table])
 
 
 def draw(path: Path, bars: list[tuple[str, float, float]]) -> None:
