@@ -29,6 +29,9 @@ class Placed(Protocol):
     clip_macs: float
 
 
+MOST_LABELLED = 100  # of an axis' end to its beginning: beyond, powers of ten alone
+
+
 def draw(path: Path, points: Sequence[Placed]) -> None:
     """Two panels, costs on log scales; the stairs are what is best at each cost."""
     rows = -(-len(points) // COLUMNS)
@@ -60,7 +63,8 @@ def _panel(axes: Axes, points: Sequence[Placed], costs: Sequence[float], label: 
         axes.plot(cost, one.auc, MARKS[i % len(MARKS)], color=COLOURS[i % len(COLOURS)],
                   markersize=9, label=readable(one.name), zorder=3)  # fmt: skip
     axes.set(xscale="log", xlabel=label, xlim=(low, high))
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    few = high / low < MOST_LABELLED
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if few else (1,)))
     axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=" "))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_ylim(min(aucs) - ROOM, max(aucs) + ROOM)
