@@ -311,7 +311,7 @@ def fake(monkeypatch):
     def make(run, shape=(1, None), width=None, takes="wave", feature=None, **values):
         engine = engines.Engine("0" * 64, shape, width, run)
         monkeypatch.setattr(engines, "of_file", lambda path: engine)
-        monkeypatch.setattr(embeddings.network, "_is_file", lambda path: True)
+        monkeypatch.setattr(files, "is_file", lambda path: True)
         values = {"path": "net.onnx", "input": takes} | values
         return embeddings.of(Choice("a.yaml", "detector.embedding", "file", values),
                              feature or whole())  # fmt: skip
