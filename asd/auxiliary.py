@@ -83,7 +83,7 @@ class Classifier(Resumable):
     def told_of(self, lesson: Lesson) -> int:
         """The snippets that cover its source clips."""
         length = self._network.input_shape[1]
-        return sum(-(-lesson.heard.n_samples(int(i)) // length) for i in self._groups[0])
+        return sum(-(-lesson.heard.length_of(int(i)) // length) for i in self._groups[0])
 
     def _grouped(self, lesson: Lesson) -> tuple[list[np.ndarray], list[bool]]:
         """The groups, and which leave out a batch that is not full."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -161,6 +161,18 @@ class Learner(Resumable):
         return Epoch(number, float(np.average(losses, weights=counts)), None)
 
 
+def fingerprint(made_of: dict[str, Any], train: Any) -> str:
+    """What stands for all that is trained and how; not the number of epochs, which may be raised.
+
+    Parameters
+    ----------
+    made_of : of a detector, with the section `fit`
+    train : clips, with a fingerprint of their own
+    """
+    made_of = made_of | {"fit": made_of["fit"] | {"epochs": None}}
+    return files.fingerprint([made_of, train.fingerprint])
+
+
 def epochs(
     learner: Resumable,
     segments: Sized,
@@ -175,7 +187,7 @@ def epochs(
     ----------
     learner : with a method `epoch`, as `Learner` has it
     segments : clips that it takes
-    checkpoint, fingerprint : the file, and what stands for all that is trained and how
+    checkpoint, fingerprint : the file, and of what training; see `fingerprint`
     unit : what is counted
     """
     from tqdm import tqdm

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from asd import files, rows
+from asd import rows
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors import weights
+from asd.detectors.accompanied import Accompanied
 from asd.detectors.aims import Settings
 from asd.detectors.detector import Fitted
-from asd.features import lessons, outliers, snippets, standard
+from asd.features import lessons, snippets, standard
 from asd.features.lessons import Lesson
-from asd.features.snippets import Waves
+from asd.features.stores import Waves
 from asd.paths import Paths
 from asd.store import Store
 from common import UserError
@@ -36,12 +37,11 @@ if TYPE_CHECKING:
 OF_INITIAL = ("network", "normalisation", "task", "unit_rms")
 
 
-class Auxiliary:
+class Auxiliary(Accompanied):
     """See `asd.detectors.detector.Detector`."""
 
     Settings = Settings
     kind = "auxiliary"
-    scope = "company"
     suffixes = (".npz",)
     score_title = "1 - probability of the own section"
     error = None
@@ -69,23 +69,6 @@ class Auxiliary:
             "seed": cfg.seed,
         }
         self.rows = rows.waves(cfg.feature)
-
-    @property
-    def home(self) -> Paths:
-        """Where its models are: with the development data's where they learn from both."""
-        both = self._settings.learn_from == "both"
-        return Paths(self._cfg, "dev") if both else self._paths
-
-    @property
-    def company(self) -> tuple[Paths, ...]:
-        """The data that a model learns from."""
-        both = self._settings.learn_from == "both"
-        return tuple(Paths(self._cfg, mode) for mode in ("dev", "eval")) if both else (self.home,)
-
-    @property
-    def hears_others(self) -> bool:
-        """Whether clips of other machine types are learnt from."""
-        return outliers.of_machines(self._settings.outliers.of)
 
     def lesson(self, machine_type: str, stores: Sequence[Store]) -> Lesson:
         """What the model of a machine type learns from.
@@ -137,8 +120,7 @@ class Auxiliary:
         optimiser = optimisers.Adam(how.learning_rate, how.weight_decay)
         learner = auxiliary.Classifier(self._model, train, aims, optimiser, rate, own.unit_rms,
                                        cfg.seed)  # fmt: skip
-        made_of = self.made_of | {"fit": self.made_of["fit"] | {"epochs": None}}
-        fingerprint = files.fingerprint([made_of, train.fingerprint])
+        fingerprint = discriminative.fingerprint(self.made_of, train)
         checkpoint = self.home.checkpoint(train.machine_type)
         history = list(discriminative.epochs(learner, train, cfg.fit, checkpoint, fingerprint))
         n_trained = len(train) if aligned else len(train.of_domain(target=False))

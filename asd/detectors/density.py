@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import numpy as np
 
-from asd import files, rows
+from asd import rows
 from asd.clips import Scores
 from asd.config import Config
 from asd.detectors import array_files, density_chains, density_networks, sections
+from asd.detectors.accompanied import Accompanied
 from asd.detectors.detector import Fitted
 from asd.features import company, drawn, outliers, standard
 from asd.features.company import Company
@@ -54,7 +55,7 @@ class Outliers(Section):
     margin: Weight = 0.5  # nats an element
 
 
-class Density:
+class Density(Accompanied):
     """See `asd.detectors.detector.Detector`."""
 
     class Settings(Section):
@@ -70,7 +71,6 @@ class Density:
         faithful: bool = False  # the learning rate as the original's program has it
 
     kind = "density"
-    scope = "company"
     suffixes = (".npz",)
 
     def __init__(self, cfg: Config, settings: Settings, paths: Paths | None = None) -> None:
@@ -90,23 +90,6 @@ class Density:
             raise UserError(f"{settings.network.file}: key detector.outliers.of: sections are "
                             "told apart by their condition; take detector.condition: section, or "
                             "other_machines")  # fmt: skip
-
-    @property
-    def home(self) -> Paths:
-        """Where its models are: with the development data's where they learn from both."""
-        both = self._settings.learn_from == "both"
-        return Paths(self._cfg, "dev") if both else self._paths
-
-    @property
-    def company(self) -> tuple[Paths, ...]:
-        """The data that a model learns from."""
-        both = self._settings.learn_from == "both"
-        return tuple(Paths(self._cfg, mode) for mode in ("dev", "eval")) if both else (self.home,)
-
-    @property
-    def hears_others(self) -> bool:
-        """Whether clips of other machine types are learnt from."""
-        return outliers.of_machines(self._settings.outliers.of)
 
     def lesson(self, machine_type: str, stores: Sequence[Store]) -> Company:
         """What the model of a machine type learns from.
@@ -147,8 +130,7 @@ class Density:
         ranking = Ranking(own.outliers.margin, weight)
         decay = own.optimiser.weight_decay
         learner = Learner(self._network, self._rate, decay, ranking, cfg.seed)
-        made_of = self.made_of | {"fit": self.made_of["fit"] | {"epochs": None}}
-        fingerprint = files.fingerprint([made_of, train.fingerprint])
+        fingerprint = discriminative.fingerprint(self.made_of, train)
         checkpoint = self.home.checkpoint(train.machine_type)
         args = learner, learnt, cfg.fit, checkpoint, fingerprint, "window"
         history = list(discriminative.epochs(*args))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from asd import files, rows
+from asd import rows
 from asd.clips import Clip
 from asd.config import Config
 from asd.detectors.detector import Fitted
@@ -135,8 +135,7 @@ class Network:
         optimiser = optimisers.AdamW(how, own.optimiser.weight_decay)
         ways = augment.of(own.augment, self._cfg.feature.sample_rate)
         learner = discriminative.Learner(self._network, tasks, optimiser, ways, self._cfg.seed)
-        made_of = self.made_of | {"fit": self.made_of["fit"] | {"epochs": None}}
-        fingerprint = files.fingerprint([made_of, train.fingerprint])
+        fingerprint = discriminative.fingerprint(self.made_of, train)
         history = discriminative.epochs(learner, train, self._cfg.fit, checkpoint, fingerprint)
         return Fitted(len(train), list(history))
 

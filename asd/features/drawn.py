@@ -7,13 +7,13 @@ in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from asd.clips import Clip
+from asd.features.ahead import ahead
 from asd.features.standard import Standard
 from asd.store import Store
 from common import UserError
@@ -153,14 +153,7 @@ class NormalAndOutliers:
             conditions = np.concatenate([some.condition for _, some in parts])
             return Batch(windows, conditions.astype(np.int32), size)
 
-        starts = range(0, count - size + 1, size)
-        with ThreadPoolExecutor(1) as pool:
-            following = pool.submit(read, 0)
-            for first in starts[1:]:
-                ready = following.result()
-                following = pool.submit(read, first)
-                yield ready
-            yield following.result()
+        yield from ahead(read, range(0, count - size + 1, size))
 
 
 def others_conditions(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,8 +10,9 @@ import numpy as np
 
 from asd import files
 from asd.features import company, outliers, snippets
+from asd.features.ahead import ahead
 from asd.features.company import Company
-from asd.features.snippets import Waves
+from asd.features.stores import Waves
 from asd.store import Store
 from common import UserError
 
@@ -101,19 +101,13 @@ def batches(
                  for group in some for clip, start in group]  # fmt: skip
         return Batch([group[:, 0] for group in some], np.stack(waves))
 
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(read, 0)
-        for step in range(1, min(counts) + 1):
-            ready = following.result()
-            if step < min(counts):
-                following = pool.submit(read, step)
-            yield ready
+    yield from ahead(read, range(min(counts)))
 
 
 def _drawn(heard: Waves, clips: np.ndarray, length: int, seed: Sequence[int]) -> np.ndarray:
     """Clips and starts of snippets in any order, (n, 2) int64."""
     rng = np.random.default_rng(seed)
-    starts = [snippets.random_starts(heard.n_samples(int(i)), length, rng) for i in clips]
+    starts = [snippets.random_starts(heard.length_of(int(i)), length, rng) for i in clips]
     numbers = np.repeat(clips, [len(some) for some in starts])
     return rng.permutation(np.stack([numbers, np.concatenate(starts)], 1))
 

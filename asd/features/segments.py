@@ -6,7 +6,6 @@ A clip that is shorter is repeated, a longer one cut; nothing but the batch at h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +14,8 @@ import numpy as np
 from asd import files
 from asd.clips import Clip
 from asd.features import waves
-from asd.rows import FULL_SCALE
-from asd.store import Store
+from asd.features.ahead import ahead
+from asd.features.stores import Waves
 
 PARTS = {
     "machine": lambda clip: clip.machine_type,
@@ -52,7 +51,7 @@ def classes(clips: Sequence[Clip], parts: Sequence[str], others: Sequence[Clip] 
 
 
 @dataclass(frozen=True)
-class Segments:
+class Segments(Waves):
     """Waves of `n_samples` of the clips of some stores of samples, see `rows.waves`.
 
     Attributes
@@ -60,14 +59,8 @@ class Segments:
     others : test clips, whose names tell of classes where a training is faithful to the published
     """
 
-    stores: tuple[Store, ...]
     n_samples: int
     others: tuple[Clip, ...] = ()
-
-    @property
-    def clips(self) -> list[Clip]:
-        """The clips of all stores."""
-        return [clip for store in self.stores for clip in store.clips]
 
     @property
     def identities(self) -> list[str]:
@@ -81,9 +74,6 @@ class Segments:
         known = [self.n_samples, *(store.fingerprint for store in self.stores), *more]
         return files.fingerprint(known)
 
-    def __len__(self) -> int:
-        return sum(map(len, self.stores))
-
     def __str__(self) -> str:
         return f"{len(self)} clips of {len(self.stores)} machine types"
 
@@ -94,12 +84,7 @@ class Segments:
         ----------
         rng : draws where a longer clip is cut; None: at its start
         """
-        for store in self.stores:
-            if i < len(store):
-                samples = store[i][:, 0].astype(np.float32) / FULL_SCALE
-                return waves.fixed_length(samples, self.n_samples, rng=rng)
-            i -= len(store)
-        raise IndexError(i)
+        return waves.fixed_length(self[i], self.n_samples, rng=rng)
 
     def batches(
         self, order: np.ndarray, size: int, seed: Sequence[int]
@@ -121,10 +106,4 @@ class Segments:
             rng = np.random.default_rng([*seed, first])
             return some, np.stack([self.wave(int(i), rng) for i in some])
 
-        with ThreadPoolExecutor(1) as pool:
-            following = pool.submit(read, 0)
-            for first in range(size, len(order) + size, size):
-                ready = following.result()
-                if first < len(order):
-                    following = pool.submit(read, first)
-                yield ready
+        yield from ahead(read, range(0, len(order), size))

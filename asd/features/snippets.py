@@ -8,8 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 import common
-from asd.features.stores import Stores
-from asd.rows import FULL_SCALE
 from common import Feature
 
 QUIETEST = 1e-10  # energy of a mel band below which none is told apart: -100 dB
@@ -50,16 +48,3 @@ def log_mel(samples: np.ndarray, feature: Feature) -> np.ndarray:
     """
     level = np.log10(np.maximum(common.mel_spectrum(samples, feature), np.float32(QUIETEST)))
     return level * np.float32(20 / feature.power)
-
-
-class Waves(Stores):
-    """The clips of some stores of samples, see `rows.waves`."""
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        """The samples of clip i, (n_samples,) float32, full scale 1."""
-        return super().__getitem__(i)[:, 0].astype(np.float32) / FULL_SCALE
-
-    def n_samples(self, i: int) -> int:
-        """The length of clip i."""
-        store, i = self.place(i)
-        return int(store.offsets[i + 1] - store.offsets[i])

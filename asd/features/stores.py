@@ -8,6 +8,7 @@ import numpy as np
 
 from asd import files
 from asd.clips import Clip
+from asd.rows import FULL_SCALE
 from asd.store import Store
 
 
@@ -42,3 +43,16 @@ class Stores:
                 return store, i
             i -= len(store)
         raise IndexError(i)
+
+
+class Waves(Stores):
+    """The clips of some stores of samples, see `rows.waves`."""
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """The samples of clip i, (n_samples,) float32, full scale 1."""
+        return super().__getitem__(i)[:, 0].astype(np.float32) / FULL_SCALE
+
+    def length_of(self, i: int) -> int:
+        """Samples of clip i."""
+        store, i = self.place(i)
+        return int(store.offsets[i + 1] - store.offsets[i])
