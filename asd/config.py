@@ -163,17 +163,29 @@ def load_config(path: str | Path = BASELINE, seed: int | None = None) -> Config:
         is its own base, or the base of a base of a base.
     """
     path = Path(path)
+    merged = values_of(path)
+    config = as_section(Config, path, merged)
+    if seed is None:
+        return config
+    experiment = f"{config.experiment}_seed{seed}".removeprefix("_")
+    return as_section(Config, path, merge(merged, {"seed": seed, "experiment": experiment}))
+
+
+def values_of(path: Path) -> dict[str, Any]:
+    """Every key of the configuration of a YAML file, its bases and baseline.yaml, as mappings.
+
+    Raises
+    ------
+    UserError : see `load_config`.
+    """
     files = list(_with_bases(path))
     for file, values in files:
         check_keys(file, values, Config)
     merged: dict[str, Any] = {}
     for file, values in reversed(files):  # baseline.yaml first: each has to hold with its bases
         merged = merge(merged, values)
-        config = as_section(Config, file, merged)
-    if seed is None:
-        return config
-    experiment = f"{config.experiment}_seed{seed}".removeprefix("_")
-    return as_section(Config, path, merge(merged, {"seed": seed, "experiment": experiment}))
+        as_section(Config, file, merged)
+    return merged
 
 
 def _with_bases(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -1,0 +1,124 @@
+"""The pipeline: which component follows which, on what machine, and what is given away."""
+
+# kfp reads annotations, which therefore are real types here: no postponed ones.
+
+from typing import Any, NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Dataset
+
+from apps.pipeline import components
+from apps.pipeline.parameters import Parameters
+
+NAME = "anomalous-sound-detection"
+DEFAULTS = Parameters()
+
+
+class Limits(NamedTuple):
+    """What a component may use, as Kubernetes writes it."""
+
+    cpu: str
+    memory: str
+
+
+# Training holds the windows of a batch and TensorFlow; features of a machine type are on disk.
+TRAINS = Limits("4", "8Gi")
+SCORES = Limits("2", "4Gi")
+READS = Limits("1", "1Gi")
+RETRIES, FIRST_PAUSE = 3, "60s"  # of the download; the pause doubles
+
+
+class Cluster(NamedTuple):
+    """How a pipeline is compiled.
+
+    Attributes
+    ----------
+    tag : of both images: the commit. Results are kept by the image's name, so a name stands for
+        one content.
+    registry : before their names, "host/folder/"; "" for images that each machine has
+    accelerator : of the training, as Kubernetes names it: nvidia.com/gpu; "": none
+    parallel : machine types at once; 0: as many as there are
+    """
+
+    tag: str
+    registry: str = ""
+    accelerator: str = ""
+    parallel: int = 0
+
+
+def build(cluster: Cluster) -> Any:
+    """The pipeline, as `kfp.compiler` takes it and as a local run calls it."""
+
+    def task(component: Any, limits: Limits, **inputs: Any) -> dsl.PipelineTask:
+        made = component(**inputs)
+        image = made.container_spec.image
+        made.set_container_image(f"{cluster.registry}{image}:{cluster.tag}")
+        made.set_cpu_limit(limits.cpu).set_memory_limit(limits.memory)
+        return made
+
+    def one_machine(run: Any, dataset: Any, machine_type: str, gate: float) -> Any:
+        """Train, test, and where it is found well enough, convert, verify, release; the scores."""
+        of_type = {"run": run, "dataset": dataset, "machine_type": machine_type}
+        train = task(components.train, TRAINS, **of_type)
+        if cluster.accelerator:
+            train.set_accelerator_type(cluster.accelerator).set_accelerator_limit(1)
+        model = train.outputs["model"]
+        test = task(components.test, SCORES, **of_type, model=model)
+        scores = test.outputs["scores"]
+        task(components.metrics, READS, machine_type=machine_type, scores=scores)
+        task(components.roc_curve, READS, scores=scores)
+        good = task(components.passes, READS, scores=scores, gate=gate)
+        with dsl.If(good.output == True, "good-enough"):  # noqa: E712 - kfp's way
+            convert = task(components.convert, SCORES, **of_type, model=model,
+                           features=train.outputs["features"])  # fmt: skip
+            converted = convert.outputs["converted"]
+            parity = task(components.parity, SCORES, **of_type, converted=converted,
+                          scores=scores, features=test.outputs["features"])  # fmt: skip
+            with dsl.If(parity.outputs["Output"] == True, "still-the-same"):  # noqa: E712
+                task(components.release, READS, run=run, machine_type=machine_type,
+                     converted=converted)  # fmt: skip
+        return scores
+
+    @dsl.pipeline(
+        name=NAME,
+        description="Recordings of machines in; scores, AUC by id and checked int8 models out.",
+    )
+    def pipeline(
+        dataset_url: str = DEFAULTS.dataset_url,
+        max_fpr: float = DEFAULTS.max_fpr,
+        feature_n_mels: int = DEFAULTS.feature_n_mels,
+        feature_frames: int = DEFAULTS.feature_frames,
+        feature_n_fft: int = DEFAULTS.feature_n_fft,
+        feature_hop_length: int = DEFAULTS.feature_hop_length,
+        feature_power: float = DEFAULTS.feature_power,
+        fit_compile_optimizer: str = DEFAULTS.fit_compile_optimizer,
+        fit_compile_loss: str = DEFAULTS.fit_compile_loss,
+        fit_epochs: int = DEFAULTS.fit_epochs,
+        fit_batch_size: int = DEFAULTS.fit_batch_size,
+        fit_shuffle: bool = DEFAULTS.fit_shuffle,
+        fit_validation_split: float = DEFAULTS.fit_validation_split,
+        fit_verbose: int = DEFAULTS.fit_verbose,
+        detector: str = DEFAULTS.detector,
+        seed: int = DEFAULTS.seed,
+        gate: float = DEFAULTS.gate,
+    ) -> Dataset:
+        run = task(
+            components.configure, READS,
+            dataset_url=dataset_url, max_fpr=max_fpr, feature_n_mels=feature_n_mels,
+            feature_frames=feature_frames, feature_n_fft=feature_n_fft,
+            feature_hop_length=feature_hop_length, feature_power=feature_power,
+            fit_compile_optimizer=fit_compile_optimizer, fit_compile_loss=fit_compile_loss,
+            fit_epochs=fit_epochs, fit_batch_size=fit_batch_size, fit_shuffle=fit_shuffle,
+            fit_validation_split=fit_validation_split, fit_verbose=fit_verbose,
+            detector=detector, seed=seed, gate=gate,
+        ).outputs["run"]  # fmt: skip
+        download = task(components.download, SCORES, dataset_url=dataset_url, run=run)
+        download.set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
+        dataset = download.outputs["dataset"]
+        types = task(components.machine_types, READS, dataset=dataset)
+        with dsl.ParallelFor(types.output, parallelism=cluster.parallel) as machine_type:
+            scores = one_machine(run, dataset, machine_type, gate)
+        summary = task(components.summarise, READS, scores=dsl.Collected(scores))
+        return summary.outputs["results"]
+
+    return pipeline
