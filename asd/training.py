@@ -171,9 +171,7 @@ def named(names: Compile) -> tuple[Any, Callable]:
             found.append(get(getattr(names, key)))
         except ValueError as error:
             reason = " ".join(str(error).split())[:150]
-            raise UserError(
-                f"key fit.compile.{key}: Keras knows no such name: {reason}"
-            ) from error
+            raise UserError(f"key fit.compile.{key}: Keras knows no such name: {reason}") from error
     optimizer, loss_of = found
     return optimizer, loss_of
 

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from apps.pipeline import parameters
 from asd import cli
@@ -50,15 +51,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     here = commands.add_parser("local", help="run it here")
     here.add_argument("--out", type=Path, default=OUT, metavar="FOLDER",
                       help=f"what the steps leave; without it {OUT}/")  # fmt: skip
-    here.add_argument("--parallel", type=int, default=max(1, (os.cpu_count() or 1) // 2),
-                      metavar="N", help="machine types at once; without it half the cores")  # fmt: skip
+    here.add_argument(
+        "--parallel", type=int, default=max(1, (os.cpu_count() or 1) // 2), metavar="N",
+        help="machine types at once; without it half the cores",
+    )  # fmt: skip
     for one in (sent, here):
         parameters.add_arguments(one)
     commands.add_parser("grid", help="run recipes x machine types x seeds", add_help=False)
     return parser.parse_args(argv)
 
 
-def _cluster(args: argparse.Namespace):  # noqa: ANN202 - a type of a module that needs kfp
+def _cluster(args: argparse.Namespace) -> Any:
     from apps.pipeline import cluster
     from apps.pipeline.pipeline import Cluster
 

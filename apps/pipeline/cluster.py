@@ -30,6 +30,7 @@ def commit() -> str:
     ------
     UserError : the folder is no checkout, or holds changes that no image of a commit has.
     """
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(HERE), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

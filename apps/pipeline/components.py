@@ -3,9 +3,6 @@
 kfp writes the body of each into the pipeline, so imports stand in it; nothing is installed when a
 step runs. Annotations are real types here, as kfp reads them.
 """
-# ruff: noqa: PLC0415 - see above
-
-from typing import Dict, List  # noqa: UP035 - what kfp knows
 
 from kfp import dsl
 from kfp.dsl import (
@@ -67,7 +64,7 @@ def download(dataset_url: str, run: Input[Artifact], dataset: Output[Dataset]):
 
 
 @_slim
-def machine_types(dataset: Input[Dataset]) -> List[str]:
+def machine_types(dataset: Input[Dataset]) -> list[str]:
     """The machine types of the data set."""
     from pathlib import Path
 
@@ -211,7 +208,7 @@ def release(
 
 
 @_slim
-def summarise(scores: Input[List[Artifact]], results: Output[Dataset]):
+def summarise(scores: Input[list[Artifact]], results: Output[Dataset]):
     """The AUCs of all machine types in one table, results.csv."""
     from pathlib import Path
 

@@ -44,10 +44,13 @@ class _Placed(NamedTuple):
 
 
 def tops(path: Path) -> list[str]:
-    """The folders at the top of an archive, sorted; a UserError where it is no sound zip file."""
+    """The folders at the top of an archive; a UserError where one is unsafe, or it no sound zip."""
     with _opened(path) as archive:
-        parts = [member.filename.partition("/") for member in archive.infolist()]
-    return sorted({top for top, _, below in parts if below})
+        names = [member.filename for member in archive.infolist()]
+    for name in names:
+        if unsafe(name.removesuffix("/")):
+            _refuse(path, name, "is not a plain file")
+    return sorted({name.partition("/")[0] for name in names if "/" in name})
 
 
 def unpack(
