@@ -8,6 +8,7 @@ configuration; log.txt; cell.json, what it is made of and how it ended.
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,16 +128,11 @@ class Cell:
         record = read_record(self.folder)
         return record is not None and record.status == 0 and record.made_of == self.made_of
 
-    @property
+    @functools.cached_property
     def made_of(self) -> dict[str, Any]:
         """What its figures depend on: prints of configuration and clips, stages, machine types."""
-        clips = []
-        for machine_type in self.machine_types:
-            for split in ("train", "test"):
-                if has_clips(self.paths, machine_type, split):
-                    _, found, bad = find.find_clips(self.paths, machine_type, split)
-                    clips += [one.path for one in (*found, *bad)]
-        stats = [(str(path), path.stat()) for path in clips]
+        clips = [clip for paths, name, split in self._heard for clip in _wavs(paths, name, split)]
+        stats = [(str(path), path.stat()) for path in sorted(set(clips))]
         return {
             "configuration": files.fingerprint(self.values),
             "clips": files.fingerprint([(p, s.st_size, s.st_mtime_ns) for p, s in stats]),
@@ -144,6 +140,27 @@ class Cell:
             "mode": self.paths.mode,
             "machine_types": list(self.machine_types),
         }
+
+    @property
+    def _heard(self) -> list[tuple[Paths, str, str]]:
+        """Whose clips the cell is trained or tested on: data, machine type, split."""
+        own = [(self.paths, name, split) for name in self.machine_types
+               for split in ("train", "test")]  # fmt: skip
+        detector = kinds.of(self.paths.cfg, self.paths)
+        if detector.scope == "machine":
+            return own
+        # These may learn from others than those that are asked for.
+        places = [*getattr(detector, "company", ()), getattr(detector, "others", None)]
+        return own + [(paths, name, "train") for paths in places if paths
+                      for name in find_machine_types(paths)]  # fmt: skip
+
+
+def _wavs(paths: Paths, machine_type: str, split: str) -> list[Path]:
+    """The clips of a split of a machine type, good and bad, if there are any."""
+    if not has_clips(paths, machine_type, split):
+        return []
+    _, clips, bad = find.find_clips(paths, machine_type, split)
+    return [one.path for one in (*clips, *bad)]
 
 
 class Record(msgspec.Struct, forbid_unknown_fields=True):
