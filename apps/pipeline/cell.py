@@ -54,7 +54,7 @@ def run(folder: Path, record: Record) -> int:
     start, status = time.perf_counter(), 0
     for stage in record.made_of["stages"]:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        print(f"== {STAGES[stage]} on {platform.node()}, {now}", flush=True)
+        print(f"== {STAGES[stage]} on {platform.node()}, process {os.getpid()}, {now}", flush=True)
         try:
             status = _call(folder, stage, record)
         except Exception:
