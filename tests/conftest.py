@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "apps/submission": ["test_device.py", "test_submission.py"],
     "apps/benchmarks": ["test_benchmarks.py"],
+    "apps/pipeline": ["test_grid.py", "test_slurm.py"],
 }
 collect_ignore = [
     name for room, names in ROOMS.items() if not (ROOT / room).is_dir() for name in names

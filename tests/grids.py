@@ -55,9 +55,7 @@ def write(folder: Path, **grid: Any) -> Path:
     return path
 
 
-def start(
-    path: Path, *arguments: str, env: dict[str, str] | None = None
-) -> subprocess.Popen[str]:
+def start(path: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """The command, running in the grid's folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "apps.pipeline", "grid", path.name, *arguments],

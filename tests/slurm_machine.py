@@ -1,4 +1,4 @@
-"""A Slurm of this machine alone, from Debian's packages: munged, slurmctld and slurmd for a test."""
+"""A Slurm of this machine alone, from Debian's packages: its daemons, for the time of a test."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import statistics
+import subprocess
 
 import grids
 import pytest
@@ -80,7 +81,9 @@ def test_a_cell_that_is_done_is_told_with_its_auc(whole):
     assert "small: 8 cells, 0 done already\n" in out
     assert re.search(rf"^frozen ToyB seed2: AUC {auc:.3f}, \d+ s$", out, re.M)
     log = (grids.cell(whole, "small_frozen_ToyB_seed2") / "log.txt").read_text()
-    assert re.search(r"^== 00_train\.py on .*^== 01_test\.py on .*^AUC: the chance", log, re.M | re.S)
+    assert re.search(
+        r"^== 00_train\.py on .*^== 01_test\.py on .*^AUC: the chance", log, re.M | re.S
+    )
 
 
 def test_one_at_once_has_the_same_scores(whole, tmp_path):
@@ -106,10 +109,14 @@ def test_a_killed_and_a_failed_cell_stop_no_other_and_the_next_run_goes_on(whole
     done = grids.end(process)
     assert done.returncode == 1, done.stderr
     log = killed / "log.txt"
-    assert f"dense ToyA seed2: FAILED, killed by SIGKILL; run the grid again to go on; {log} ends:" \
-        in done.stdout  # fmt: skip
-    assert re.search(r"^dense ToyB seed1: FAILED, 00_train\.py ended with status 1; .* ends:\n"
-                     r"(    .*\n)*    error: .*normal_id_01_00000000\.wav", done.stdout, re.M)
+    told = f"FAILED, killed by SIGKILL; run the grid again to go on; {log} ends:"
+    assert f"dense ToyA seed2: {told}\n" in done.stdout
+    assert re.search(
+        r"^dense ToyB seed1: FAILED, 00_train\.py ended with status 1; .* ends:\n"
+        r"(    .*\n)*    error: .*normal_id_01_00000000\.wav",
+        done.stdout,
+        re.M,
+    )
     assert re.search(r"^frozen ToyA seed2: AUC ", done.stdout, re.M)
     assert "dense, ToyA: seed 2: the cell is not done" in done.stdout
     (row, *_) = rows_of(tmp_path)
@@ -183,7 +190,8 @@ def test_a_cell_is_a_machine_type_or_all_that_are_trained_together(tmp_path):
     path = grids.make(tmp_path)
     recipe = yaml.safe_load((ROOT / "recipes/scac_trainable_small.yaml").read_text())
     recipe["base"] = str(ROOT / "recipes/scac_trainable.yaml")
-    recipe |= {"corpus": "dcase2020", "dev_directory": str(tmp_path / "dev_data")}
+    recipe |= {"corpus": "dcase2020"}
+    recipe |= {f"{mode}_directory": str(tmp_path / "dev_data") for mode in ("dev", "eval")}
     (tmp_path / "shared.yaml").write_text(yaml.safe_dump(recipe))
     grids.write(tmp_path, recipes=["frozen.yaml", "shared.yaml"])
     found = of(path)
@@ -320,8 +328,6 @@ scontrol() {{ :; }}
 sleep() {{ :; }}
 {text.replace(share.command(cell)[0], "printf '%s|'", 1)}
 """
-    import subprocess
-
     env = {**os.environ, "SLURM_ARRAY_TASK_ID": "0"}
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, env=env)
     assert done.stdout == f"-m|apps.pipeline.cell|{cell.folder}|", done.stderr

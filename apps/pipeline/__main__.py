@@ -1,6 +1,6 @@
 """Grids of experiments.
 
-    python -m apps.pipeline grid GRID.yaml --engine local
+python -m apps.pipeline grid GRID.yaml --engine local
 """
 
 import sys

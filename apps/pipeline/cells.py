@@ -55,7 +55,9 @@ class Grid(Section):
     seeds: tuple[Seed, ...]
     data: Mode = "dev"
     stages: tuple[Name, ...] = ("train", "test")
-    overrides: dict[str, Any] = {}  # over the values of every recipe
+    overrides: dict[str, Any] = msgspec.field(
+        default_factory=dict
+    )  # over the values of every recipe
     threads: Positive = 1  # of a cell: figures depend on it a little, so it is the same everywhere
     at_once: Positive | None = None  # cells; null: on one machine as many as its cores allow
     slurm: Slurm = Slurm()

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from asd import workers
 from asd.embedded import processes
 from common import HERE, UserError
 
@@ -247,7 +246,7 @@ def build(
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target.resolve(), target_is_directory=True)
     # Always anew: the model may be another than the last time, with older files.
-    command = ["make", "--always-make", f"--jobs={workers.cores()}", "-f", "mcu/Makefile"]
+    command = ["make", "--always-make", f"--jobs={os.cpu_count()}", "-f", "mcu/Makefile"]
     command += [f"BOARD={board.name}", "MODEL=build/model", "BUILD=build"]
     if main:
         sources = [*(f"main/{path.name}" for path in main), "mcu/semihosting.c"]

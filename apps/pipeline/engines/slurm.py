@@ -113,5 +113,7 @@ def _call(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    lines = done.stderr.strip().splitlines()
-    return plain(lines[-1] if lines else f"status {done.returncode}", MOST_SAID)
+    """What a command of Slurm's complains of first: advice and consequences follow."""
+    lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    errors = [line for line in lines if "error: " in line]
+    return plain((errors or lines)[0].rpartition("error: ")[2], MOST_SAID)
