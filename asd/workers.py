@@ -17,13 +17,16 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def cores() -> int:
-    """Cores that this run may use: OMP_NUM_THREADS where that says so, else those it is held to.
+    """Cores to compute on: OMP_NUM_THREADS where that says so, else those that are `allowed`.
 
     A run that shares a machine with others, as a grid's cells do, is told its share so.
     """
     told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    return int(told) if told.isdecimal() and int(told) else allowed()
+
+
+def allowed() -> int:
+    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT, is_running, write_clip
 
-from apps.pipeline import cells, tables
+from apps.pipeline import cells, settings, tables
 from apps.pipeline.engines import share, slurm
 from asd import files, workers
 from common import UserError
@@ -176,6 +176,16 @@ def test_a_changed_recipe_or_clip_runs_again_and_another_does_not(tmp_path):
     assert (changed := first_process()) != before
     assert log.read_text().count("== 00_train.py") == 1, "the log of another configuration"
 
+    grids.write(tmp_path, **how, stages=["train", "test", "convert"],
+                overrides={"detector": {"backend": {"distance": "euclidean"}}})  # fmt: skip
+    done = grids.run(path)
+    assert (done.returncode, "0 done already" in done.stdout) == (0, True), done.stdout
+    text = log.read_text()
+    assert text.count("== 00_train.py") == 2
+    assert "already trained" in text.partition("== 01_test.py")[2]
+    assert "== 02_convert.py" in text
+    assert first_process() == changed
+
     write_clip(tmp_path / "dev_data/ToyA/train/normal_id_01_00000009.wav", 77)
     done = grids.run(path)
     assert (done.returncode, "0 done already" in done.stdout) == (0, True), done.stdout
@@ -183,7 +193,7 @@ def test_a_changed_recipe_or_clip_runs_again_and_another_does_not(tmp_path):
 
 
 def of(path):
-    return cells.of(cells.load(path), path)
+    return cells.of(settings.load(path), path)
 
 
 def test_a_cell_is_a_machine_type_or_all_that_are_trained_together(tmp_path):
@@ -298,7 +308,7 @@ def test_two_cells_of_one_experiment_are_refused(tmp_path):
 
 def test_a_share_of_threads(tmp_path, monkeypatch):
     path = grids.make(tmp_path, threads=3)
-    grid = cells.load(path)
+    grid = settings.load(path)
     for cell in cells.of(grid, path):
         assert cell.paths.cfg.workers == 3
     assert {share.environment(grid)[name] for name in share.THREADS} == {"3"}
@@ -306,7 +316,7 @@ def test_a_share_of_threads(tmp_path, monkeypatch):
     assert workers.cores() == 3
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {4, 7}, raising=False)
-    assert workers.cores() == 2
+    assert workers.cores() == workers.allowed() == 2
 
 
 def test_slurm_is_missed_in_one_line(tmp_path):
@@ -322,7 +332,7 @@ def test_the_batch_script_quotes_what_it_names(tmp_path, monkeypatch):
     path = grids.make(folder, recipes=["frozen.yaml"], machine_types=["ToyA"], seeds=[1])
     monkeypatch.chdir(folder)
     (cell,) = of(path)
-    text = slurm.script(cells.load(path), [cell])
+    text = slurm.script(settings.load(path), [cell])
     program = f"""
 scontrol() {{ :; }}
 sleep() {{ :; }}

@@ -18,7 +18,8 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from apps.pipeline.cells import STAGES, Record, read_record, write_record
+from apps.pipeline.cells import Record, read_record, write_record
+from apps.pipeline.settings import STAGES
 from asd import cli, files
 from common import HERE, UserError
 

@@ -18,74 +18,17 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
+from apps.pipeline.settings import Grid
 from asd import config, files
-from asd.config import EVAL, Config, Seed
+from asd.config import EVAL
 from asd.corpora import find
 from asd.corpora.find import find_machine_types, has_clips
 from asd.detectors import kinds
-from asd.messages import shown
-from asd.paths import Mode, Paths
-from asd.sections import Name, NotNegative, Section, as_section, check_keys, merge
-from asd.yaml_files import read_yaml
-from common import Positive, UserError
+from asd.paths import Paths
+from asd.sections import merge
+from common import UserError
 
-STAGES = {
-    "train": "00_train.py",
-    "test": "01_test.py",
-    "convert": "02_convert.py",
-    "parity": "03_tflite_test.py",
-}
-OF_CELLS = ("experiment", "seed", "workers")  # keys that a grid sets itself
 FOLDER = "cell"
-
-
-class Slurm(Section):
-    """How an array job is asked for."""
-
-    options: tuple[Name, ...] = ()  # of sbatch: "--partition=cpu"
-    requeues: NotNegative = 2  # of a cell that something killed
-
-
-class Grid(Section):
-    """The YAML file of a grid."""
-
-    name: Name  # experiments begin with it, and a results folder has it
-    recipes: tuple[Name, ...]  # YAML files, relative to the grid's own folder
-    machine_types: tuple[Name, ...]
-    seeds: tuple[Seed, ...]
-    data: Mode = "dev"
-    stages: tuple[Name, ...] = ("train", "test")
-    overrides: dict[str, Any] = msgspec.field(
-        default_factory=dict
-    )  # over the values of every recipe
-    threads: Positive = 1  # of a cell: figures depend on it a little, so it is the same everywhere
-    at_once: Positive | None = None  # cells; null: on one machine as many as its cores allow
-    slurm: Slurm = Slurm()
-
-    def __post_init__(self) -> None:
-        for key in ("recipes", "machine_types", "seeds", "stages"):
-            values = getattr(self, key)
-            if not values:
-                raise ValueError(f"key {key}: an empty list; name at least one")
-            if twice := [value for value in values if values.count(value) > 1]:
-                raise ValueError(f"key {key}: {shown(twice[0])} stands twice; name it once")
-        if unknown := [name for name in self.stages if name not in STAGES]:
-            raise ValueError(f"key stages: no {shown(unknown[0])}; known: {', '.join(STAGES)}")
-        if taken := [key for key in (*OF_CELLS, "base") if key in self.overrides]:
-            raise ValueError(f"key overrides.{taken[0]}: the grid sets it itself; leave it out")
-
-
-def load(path: Path) -> Grid:
-    """The grid of a YAML file.
-
-    Raises
-    ------
-    UserError : no such file, not YAML, or a key is unknown, missing or ill-typed.
-    """
-    values = read_yaml(path)
-    grid = as_section(Grid, path, values)
-    check_keys(path, grid.overrides, Config, "overrides.")
-    return grid
 
 
 @dataclass(frozen=True)
@@ -98,7 +41,7 @@ class Cell:
     recipe : its recipe's name
     machine_types : several where the recipe's detector is trained for them together
     values : its whole configuration, plain
-    stages : keys of `STAGES`
+    stages : keys of `settings.STAGES`
     """
 
     name: str
@@ -260,9 +203,11 @@ def prepare(cell: Cell) -> None:
     """
     cell.folder.mkdir(parents=True, exist_ok=True)
     made_of = cell.made_of
+    if read_record(cell.folder) == Record(made_of):  # interrupted, or at it for another grid
+        return
     with files.alone(cell.folder):  # not while it runs
         before = read_record(cell.folder)
-        if before is None or before.made_of != made_of:
+        if before is None or _but_stages(before.made_of) != _but_stages(made_of):
             others = [one for one in _others(cell) if one.exists()]
             if others and not (cell.folder / "cell.json").exists():
                 raise UserError(f"{others[0]}: is of no grid's cell, where {cell.name} belongs; "
@@ -275,6 +220,10 @@ def prepare(cell: Cell) -> None:
             temporary.write_text(text, encoding="utf-8")
         if before is None or before.status != 0 or before.made_of != made_of:
             write_record(cell.folder, Record(made_of))
+
+
+def _but_stages(made_of: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in made_of.items() if key != "stages"}
 
 
 def _others(cell: Cell) -> Sequence[Path]:

@@ -12,13 +12,14 @@ cell failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from apps.pipeline import cells, tables
+from apps.pipeline import cells, settings, tables
 from apps.pipeline.cells import Cell, Outcome
 from asd.messages import plain
 
@@ -34,7 +35,7 @@ LETTERS = 300  # of a line of it
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says; the exit status."""
     args = _arguments(argv)
-    grid = cells.load(args.grid)
+    grid = settings.load(args.grid)
     if args.at_once:
         grid = msgspec.structs.replace(grid, at_once=args.at_once)
     all_cells = cells.of(grid, args.grid)
@@ -46,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = 0
     if waiting:
         engine = importlib.import_module(f"apps.pipeline.engines.{args.engine}")
-        for ended in engine.run(grid, waiting):
-            failed += bool(ended.problem)
-            _tell(ended)
+        with contextlib.closing(engine.run(grid, waiting)) as outcomes:
+            for ended in outcomes:
+                failed += bool(ended.problem)
+                _tell(ended)
     folder = Path(all_cells[0].paths.cfg.result_directory, grid.name)
     csv, markdown = tables.write(folder, tables.of(all_cells))
     print(f"\n{markdown.read_text(encoding='utf-8')}")

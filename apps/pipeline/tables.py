@@ -87,7 +87,9 @@ def _metric(cell: Cell, column: str) -> Figures:
     """A column of metrics.csv, averaged over the ids of each machine type."""
     path = cell.paths.table("metrics")
     if not path.exists():
-        return dict.fromkeys(cell.machine_types, undefined("test clips without labels"))
+        return dict.fromkeys(
+            cell.machine_types, undefined(f"no {path}: not tested, or clips without labels")
+        )
     header, *rows = files.read_csv(path)
     found = {}
     for row in rows:

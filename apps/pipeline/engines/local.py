@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from apps.pipeline.cells import Cell, Grid, Outcome, outcome
+from apps.pipeline.cells import Cell, Outcome, outcome
 from apps.pipeline.engines import share
+from apps.pipeline.settings import Grid
 from asd import workers
 from asd.embedded import processes
 
@@ -29,17 +30,21 @@ def run(grid: Grid, cells: Sequence[Cell]) -> Iterator[Outcome]:
 
     They end with this process, however that ends.
     """
-    at_once = grid.at_once or max(1, workers.cores() // grid.threads)
+    at_once = grid.at_once or max(1, workers.allowed() // grid.threads)
     waiting, running = list(cells), list[_Running]()
     with contextlib.ExitStack() as stack:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                running.append(_start(grid, waiting.pop(0), stack))
-            for one in [one for one in running if one.process.poll() is not None]:
-                running.remove(one)
-                one.end.close()
-                yield outcome(one.cell, _why(one.process.returncode))
-            time.sleep(POLL_SECONDS)
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    running.append(_start(grid, waiting.pop(0), stack))
+                for one in [one for one in running if one.process.poll() is not None]:
+                    running.remove(one)
+                    one.end.close()
+                    yield outcome(one.cell, _why(one.process.returncode))
+                time.sleep(POLL_SECONDS)
+        finally:  # all are asked to end before one is waited for
+            for one in running:
+                one.process.terminate()
 
 
 def _start(grid: Grid, cell: Cell, stack: contextlib.ExitStack) -> _Running:

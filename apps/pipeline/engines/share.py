@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from apps.pipeline.cells import Cell, Grid
+from apps.pipeline.cells import Cell
+from apps.pipeline.settings import Grid
 from common import HERE
 
 # Of OpenMP and what follows it (asd.workers does), the matrix products, Numba, TensorFlow.

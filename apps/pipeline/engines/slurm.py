@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from apps.pipeline.cells import Cell, Grid, Outcome, outcome
+from apps.pipeline.cells import Cell, Outcome, outcome
 from apps.pipeline.engines import share
+from apps.pipeline.settings import Grid
 from asd import files
 from asd.messages import plain
 from common import UserError
