@@ -19,13 +19,14 @@ from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.embedded import boards
-from asd.evaluation import normal_scores, report, scores, years
+from asd.evaluation import normal_scores, report, scores, tracking, years
 from asd.paths import Paths
 
 
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config, args.seed)
+    tracking.check(cfg)
     paths = Paths(cfg, args.mode)
     detector = kinds.of(cfg, paths)
     year = years.of_corpus(cfg.corpus, getattr(detector, "names_as_published", False))
@@ -50,6 +51,7 @@ def main(argv=None):
     report.figures(paths, year, scored, detector.score_title)
     decided = report.decide(paths, year, scored, normal)
     report.submit(paths, year, scored, decided)
+    tracking.export(paths, dict(zip(machine_types, models, strict=True)))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ FLOORS = (
 )  # fmt: skip
 # Imported only inside functions, so that help and tools start in an instant.
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "joblib", "h5py",
-         "numba", "onnxruntime"}  # fmt: skip
+         "numba", "onnxruntime", "mlflow"}  # fmt: skip
 HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.optimisers", "asd.densities",
                "asd.discriminative", "asd.auxiliary", "asd.dense_training",
                "asd.machine_code")  # fmt: skip

@@ -92,7 +92,7 @@ def configuration(parameters: Parameters) -> dict[str, Any]:
             for key in (name.removeprefix(prefix), *reversed(SECTIONS[prefix])):
                 value = {key: value}
             over = merge(over, value)
-    merged = merge(config.values_of(_recipe(parameters.detector)), over)
+    merged = merge(config.load_values(_recipe(parameters.detector)), over)
     _check(merged, parameters.detector)
     return merged
 
@@ -112,7 +112,7 @@ def _check(values: dict[str, Any], recipe: str) -> None:
     from asd.detectors import kinds
 
     with _own_keys():
-        cfg = as_section(config.Config, SOURCE, values)
+        cfg = config.of_values(SOURCE, values)
         detector = kinds.of(cfg, Paths(cfg, "dev"))
     if detector.scope != "machine":
         raise UserError(
