@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 
+import grids
 import msgspec
 import numpy as np
 import pytest
@@ -212,15 +213,15 @@ def test_a_killed_script_is_told_with_its_exit_status(monkeypatch):
         "import sys; sys.exit(137)",
     ):
         with pytest.raises(UserError, match="fan: it was killed by SIGKILL, exit status 137; give"):
-            steps._run("fan: it", ["-c", code])
+            steps.run("fan: it", ["-c", code])
     with pytest.raises(UserError, match=r"^fan: it ended with 3: no message$"):
-        steps._run("fan: it", ["-c", "import sys; sys.exit(3)"])
+        steps.run("fan: it", ["-c", "import sys; sys.exit(3)"])
     with pytest.raises(UserError, match=r"^fan: it ended with 1: ZeroDivisionError: division by"):
-        steps._run("fan: it", ["-c", "1/0"])
+        steps.run("fan: it", ["-c", "1/0"])
     said = "import sys; sys.exit('error: a.wav: silent')"
     with pytest.raises(UserError, match=r"^fan: it: a.wav: silent$"):
-        steps._run("fan: it", ["-c", said], may_fail=1)
-    assert steps._run("fan: it", ["-c", "import sys; sys.exit(1)"], may_fail=1) == 1
+        steps.run("fan: it", ["-c", said], may_fail=1)
+    assert steps.run("fan: it", ["-c", "import sys; sys.exit(1)"], may_fail=1) == 1
 
 
 # With kfp.
@@ -373,3 +374,39 @@ def test_its_environment_has_the_versions_of_the_scripts():
     shared = own.keys() & scripts.keys()
     assert shared == own.keys() - {"kfp"}
     assert {name: own[name] for name in shared} == {name: scripts[name] for name in shared}
+
+
+def test_a_grid_as_a_pipeline_gives_the_table_of_this_machine(kfp, tmp_path):
+    few = {"recipes": ["frozen.yaml"], "seeds": [1]}
+    tables = {}
+    for engine in ("local", "kubeflow"):
+        path = grids.make(tmp_path / engine, **few)
+        broken = path.parent / "dev_data/ToyB/test/normal_id_01_00000000.wav"
+        broken.write_bytes(b"no wav")
+        if engine == "local":
+            done = grids.run(path)
+        else:
+            done = kfp("grid", "grid.yaml", "--engine", engine, cwd=path.parent)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "frozen ToyB seed1: FAILED, 00_train.py ended with status 1;" in done.stdout
+        assert "normal_id_01_00000000.wav" in done.stdout  # the end of its log
+        broken.unlink()  # what failed is run again, what is done is kept
+        before = (path.parent / "result/small_frozen_ToyA_seed1/metrics.csv").stat()
+        again = ["grid", "grid.yaml", "--engine", engine]
+        done = kfp(*again, cwd=path.parent) if engine == "kubeflow" else grids.run(path)
+        assert done.returncode == 0 and "2 cells, 1 done already" in done.stdout
+        after = (path.parent / "result/small_frozen_ToyA_seed1/metrics.csv").stat()
+        assert after.st_mtime_ns == before.st_mtime_ns
+        tables[engine] = (path.parent / "result/small/grid.csv").read_text()
+    assert tables["local"] == tables["kubeflow"] and "ToyB" in tables["local"]
+
+
+def test_a_grid_for_a_cluster_names_what_it_lacks(kfp, tmp_path):
+    path = grids.make(tmp_path, kubeflow={"host": "http://127.0.0.1:1", "tag": "x"})
+    done = kfp("grid", "grid.yaml", "--engine", "kubeflow", cwd=tmp_path)
+    assert done.stderr == ("error: key kubeflow.dataset_url: empty; name a zip that the cluster can "
+                           "reach\n")  # fmt: skip
+    grids.write(tmp_path, kubeflow={"host": "http://127.0.0.1:1", "tag": "x", "dataset_url": "u"})
+    done = kfp("grid", path.name, "--engine", "kubeflow", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "127.0.0.1:1: no Kubeflow Pipelines API answers there" in done.stderr

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from apps.pipeline import parameters
 from asd import cli
 from common import UserError
@@ -86,15 +88,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         return grid.main(argv[1:])
     args = _arguments(argv)
     _check_kfp()
-    from apps.pipeline import cluster, local
+    from apps.pipeline import cluster, local, pipeline
 
     if args.command == "compile":
-        cluster.compile_to(_cluster(args), args.path)
+        cluster.compile_to(pipeline.build(_cluster(args)), args.path)
         print(f"{args.path}: the pipeline")
         return None
     chosen = parameters.from_arguments(args)
     if args.command == "submit":
-        print(f"run {cluster.submit(_cluster(args), chosen, args.host, args.experiment)} started")
+        values = msgspec.structs.asdict(chosen)
+        built = pipeline.build(_cluster(args))
+        run = cluster.submit(built, values, args.host, args.experiment)
+        print(f"run {run} started")
         return None
     table = local.run(chosen, args.out, args.parallel)
     local.show(table)

@@ -7,17 +7,11 @@ import subprocess
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import msgspec
-
-from apps.pipeline.parameters import Parameters
 from asd import files
 from asd.corpora.answers import one_line
 from common import HERE, UserError
-
-if TYPE_CHECKING:
-    from apps.pipeline.pipeline import Cluster
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")  # what a registry takes
 COMMIT_DIGITS = 12
@@ -61,24 +55,25 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def compile_to(cluster: Cluster, path: Path) -> None:
-    """Write the pipeline as a cluster takes it: the YAML of its intermediate representation."""
+def compile_to(pipeline: Any, path: Path) -> None:
+    """Write a pipeline as a cluster takes it: the YAML of its intermediate representation."""
     from kfp import compiler
-
-    from apps.pipeline.pipeline import build
 
     with files.whole_file(path) as temporary, tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "pipeline.yaml")  # kfp looks at the suffix
-        compiler.Compiler().compile(build(cluster), str(made))
+        compiler.Compiler().compile(pipeline, str(made))
         temporary.write_bytes(made.read_bytes())
 
 
-def submit(cluster: Cluster, parameters: Parameters, host: str, experiment: str) -> str:
+def submit(pipeline: Any, arguments: dict[str, Any], host: str, experiment: str) -> str:
     """Start a run on a cluster; its id.
 
     Parameters
     ----------
+    pipeline : see `pipeline.build`
+    arguments : of the pipeline
     host : address of the Kubeflow Pipelines API
+    experiment : that the run is filed under
 
     Raises
     ------
@@ -90,13 +85,13 @@ def submit(cluster: Cluster, parameters: Parameters, host: str, experiment: str)
 
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, "pipeline.yaml")
-        compile_to(cluster, package)
+        compile_to(pipeline, package)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that the cluster must be of version 2
                 client = kfp.Client(host=host)
             started = client.create_run_from_pipeline_package(
-                str(package), arguments=msgspec.structs.asdict(parameters),
+                str(package), arguments=arguments,
                 experiment_name=experiment, enable_caching=True,
             )  # fmt: skip
         except kfp_server_api.ApiException as error:

@@ -11,6 +11,7 @@ from kfp.dsl import (
     ClassificationMetrics,
     Dataset,
     Input,
+    Markdown,
     Metrics,
     Model,
     Output,
@@ -53,8 +54,8 @@ def configure(
 
 
 @_slim
-def download(dataset_url: str, run: Input[Artifact], dataset: Output[Dataset]):
-    """Bring the data set, checked and unpacked; after the parameters were found right."""
+def download(dataset_url: str, dataset: Output[Dataset]):
+    """Bring the data set, checked and unpacked."""
     from pathlib import Path
 
     from apps.pipeline import steps
@@ -215,3 +216,30 @@ def summarise(scores: Input[list[Artifact]], results: Output[Dataset]):
     from apps.pipeline import steps
 
     steps.told(steps.summarise, [Path(one.path) for one in scores], Path(results.path))
+
+
+@_training
+def run_cell(cell: str, dataset: Input[Dataset], models: Output[Model], results: Output[Artifact]):
+    """One cell of a grid, whatever becomes of it; a log and a record say what did."""
+    from pathlib import Path
+
+    from apps.pipeline import grid_steps, steps
+
+    places = [Path(one.path) for one in (dataset, models, results)]
+    results.metadata["cell"] = steps.told(grid_steps.run_cell, cell, *places)
+
+
+@_slim
+def tabulate(
+    cells: list[str],
+    results: Input[list[Artifact]],
+    table: Output[Dataset],
+    shown: Output[Markdown],
+):
+    """The table of a grid: means and standard deviations over seeds."""
+    from pathlib import Path
+
+    from apps.pipeline import grid_steps, steps
+
+    folders = [Path(one.path) for one in results]
+    steps.told(grid_steps.tabulate, cells, folders, Path(table.path), Path(shown.path))

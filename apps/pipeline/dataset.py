@@ -30,7 +30,8 @@ def bring(url: str, folder: Path, pause_seconds: float = fetch.PAUSE_SECONDS) ->
     ----------
     url : http, https or file, or a file's name; of a zip whose folders, or those of its one
         folder, have a `train` and a `test` each. Behind `#md5=` the md5 that it must have; the
-        recordings of DCASE 2020 have theirs by their names. "": demo sound.
+        recordings of DCASE 2020 have theirs by their names. "": demo sound. Or a folder like
+        that, which is linked to.
 
     Returns
     -------
@@ -44,6 +45,8 @@ def bring(url: str, folder: Path, pause_seconds: float = fetch.PAUSE_SECONDS) ->
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:
         work = Path(name)
+        if url and Path(url).is_dir():
+            return _linked(url, folder)
         if url:
             root = _machines_of(url, _unpacked(_archive(url, work, pause_seconds), work / "all"))
         else:
@@ -52,6 +55,13 @@ def bring(url: str, folder: Path, pause_seconds: float = fetch.PAUSE_SECONDS) ->
         for machine in found:
             (root / machine).rename(folder / machine)
     return found
+
+
+def _linked(url: str, folder: Path) -> list[str]:
+    found = list(_machine_folders(_machines_of(url, Path(url).resolve())))
+    for path in found:
+        (folder / path.name).symlink_to(path, target_is_directory=True)
+    return [path.name for path in found]
 
 
 def _demo(work: Path) -> Path:

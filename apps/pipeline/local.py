@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
 
@@ -36,9 +36,20 @@ def run(parameters: Parameters, out: Path, parallel: int) -> Path:
     ------
     UserError : a step failed; what it said, and where the log is.
     """
-    from kfp import local
-
     from apps.pipeline.pipeline import Cluster, build
+
+    pipeline = build(Cluster("local", parallel=parallel))
+    return run_pipeline(pipeline, msgspec.structs.asdict(parameters), out)
+
+
+def run_pipeline(pipeline: Any, arguments: dict[str, Any], out: Path) -> Path:
+    """Run a pipeline below `out`, with its log and the lines of failed steps; its one output.
+
+    Raises
+    ------
+    UserError : a step failed; what it said, and where the log is.
+    """
+    from kfp import local
 
     scripts_python()  # rather now than after the download
     out.mkdir(parents=True, exist_ok=True)
@@ -47,10 +58,9 @@ def run(parameters: Parameters, out: Path, parallel: int) -> Path:
     paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ |= {FAILURE: str(failures.resolve()), "PYTHONPATH": os.pathsep.join(paths)}
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(out))
-    pipeline = build(Cluster("local", parallel=parallel))
     try:
         with _logged(log):
-            task = pipeline(**msgspec.structs.asdict(parameters))
+            task = pipeline(**arguments)
     except RuntimeError as error:  # kfp's, of a task that failed
         if failures.is_file():
             raise UserError(plain(failures.read_text(encoding="utf-8").splitlines()[0])) from error

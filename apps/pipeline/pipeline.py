@@ -2,6 +2,7 @@
 
 # kfp reads annotations, which therefore are real types here: no postponed ones.
 
+import functools
 from typing import Any, NamedTuple
 
 from kfp import dsl
@@ -46,22 +47,35 @@ class Cluster(NamedTuple):
     parallel: int = 0
 
 
+def task_on(cluster: Cluster, component: Any, limits: Limits, **inputs: Any) -> dsl.PipelineTask:
+    """A component with its inputs, its image and what it may use."""
+    made = component(**inputs)
+    made.set_container_image(f"{cluster.registry}{made.container_spec.image}:{cluster.tag}")
+    return made.set_cpu_limit(limits.cpu).set_memory_limit(limits.memory)
+
+
+def trained(cluster: Cluster, task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """A task that trains, with the accelerator if there is one."""
+    if cluster.accelerator:
+        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(1)
+    return task
+
+
+def brought(cluster: Cluster, dataset_url: Any) -> dsl.PipelineTask:
+    """The download, tried again where a pod fails."""
+    task = task_on(cluster, components.download, SCORES, dataset_url=dataset_url)
+    return task.set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
+
+
 def build(cluster: Cluster) -> Any:
     """The pipeline, as `kfp.compiler` takes it and as a local run calls it."""
 
-    def task(component: Any, limits: Limits, **inputs: Any) -> dsl.PipelineTask:
-        made = component(**inputs)
-        image = made.container_spec.image
-        made.set_container_image(f"{cluster.registry}{image}:{cluster.tag}")
-        made.set_cpu_limit(limits.cpu).set_memory_limit(limits.memory)
-        return made
+    task = functools.partial(task_on, cluster)
 
     def one_machine(run: Any, dataset: Any, machine_type: str, gate: float) -> Any:
         """Train, test, and where it is found well enough, convert, verify, release; the scores."""
         of_type = {"run": run, "dataset": dataset, "machine_type": machine_type}
-        train = task(components.train, TRAINS, **of_type)
-        if cluster.accelerator:
-            train.set_accelerator_type(cluster.accelerator).set_accelerator_limit(1)
+        train = trained(cluster, task(components.train, TRAINS, **of_type))
         model = train.outputs["model"]
         test = task(components.test, SCORES, **of_type, model=model)
         scores = test.outputs["scores"]
@@ -102,7 +116,7 @@ def build(cluster: Cluster) -> Any:
         seed: int = DEFAULTS.seed,
         gate: float = DEFAULTS.gate,
     ) -> Dataset:
-        run = task(
+        configure = task(
             components.configure, READS,
             dataset_url=dataset_url, max_fpr=max_fpr, feature_n_mels=feature_n_mels,
             feature_frames=feature_frames, feature_n_fft=feature_n_fft,
@@ -111,14 +125,35 @@ def build(cluster: Cluster) -> Any:
             fit_epochs=fit_epochs, fit_batch_size=fit_batch_size, fit_shuffle=fit_shuffle,
             fit_validation_split=fit_validation_split, fit_verbose=fit_verbose,
             detector=detector, seed=seed, gate=gate,
-        ).outputs["run"]  # fmt: skip
-        download = task(components.download, SCORES, dataset_url=dataset_url, run=run)
-        download.set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
+        )  # fmt: skip
+        run = configure.outputs["run"]
+        download = brought(cluster, dataset_url).after(configure)  # rather a wrong value first
         dataset = download.outputs["dataset"]
         types = task(components.machine_types, READS, dataset=dataset)
         with dsl.ParallelFor(types.output, parallelism=cluster.parallel) as machine_type:
             scores = one_machine(run, dataset, machine_type, gate)
         summary = task(components.summarise, READS, scores=dsl.Collected(scores))
         return summary.outputs["results"]
+
+    return pipeline
+
+
+def build_grid(cluster: Cluster, cells: list[str]) -> Any:
+    """The pipeline of a grid: its cells side by side on one data set, and their table.
+
+    Parameters
+    ----------
+    cells : see `grid_steps.plain`
+    """
+
+    @dsl.pipeline(name=f"{NAME}-grid", description="Recipes, machine types and seeds.")
+    def pipeline(dataset_url: str, cells: list[str] = cells) -> Dataset:
+        dataset = brought(cluster, dataset_url).outputs["dataset"]
+        with dsl.ParallelFor(cells, parallelism=cluster.parallel) as cell:
+            done = task_on(cluster, components.run_cell, TRAINS, cell=cell, dataset=dataset)
+            trained(cluster, done).set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
+        table = task_on(cluster, components.tabulate, READS, cells=cells,
+                        results=dsl.Collected(done.outputs["results"]))  # fmt: skip
+        return table.outputs["table"]
 
     return pipeline

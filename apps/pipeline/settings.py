@@ -30,6 +30,16 @@ class Slurm(Section):
     requeues: NotNegative = 2  # of a cell that something killed
 
 
+class Kubeflow(Section):
+    """Where cells run as a pipeline."""
+
+    host: Name | None = None  # of the Kubeflow Pipelines API; null: this machine
+    dataset_url: str = ""  # a zip of machine folders; "": on this machine the recipes' folder
+    tag: Name | None = None  # of the images; null: this commit
+    registry: str = ""  # before their names
+    accelerator: str = ""  # of a cell, as Kubernetes names it
+
+
 class Grid(Section):
     """The YAML file of a grid."""
 
@@ -45,6 +55,7 @@ class Grid(Section):
     threads: Positive = 1  # of a cell: figures depend on it a little, so it is the same everywhere
     at_once: Positive | None = None  # cells; null: on one machine as many as its cores allow
     slurm: Slurm = Slurm()
+    kubeflow: Kubeflow = Kubeflow()
 
     def __post_init__(self) -> None:
         for key in ("recipes", "machine_types", "seeds", "stages"):

@@ -49,7 +49,7 @@ def told(step: Callable[..., Any], *arguments: Any) -> Any:
 def configure(values: Mapping[str, Any], run: Path) -> None:
     """Check the parameters and write the YAML file of the run."""
     parameters.write(parameters.checked(values), run)
-    _run("the check of names", ["-m", "apps.pipeline.parameters", str(run)])
+    run("the check of names", ["-m", "apps.pipeline.parameters", str(run)])
 
 
 def download(url: str, folder: Path) -> list[str]:
@@ -224,10 +224,10 @@ def _script(
     """
     with _run_file(run, folders) as path:
         arguments = [str(HERE / name), "-d", "-c", str(path), "-m", machine_type, *more]
-        return _run(f"{machine_type}: {name}", arguments, may_fail)
+        return run(f"{machine_type}: {name}", arguments, may_fail)
 
 
-def _run(what: str, arguments: Sequence[str], may_fail: int = 0) -> int:
+def run(what: str, arguments: Sequence[str], may_fail: int = 0) -> int:
     """Run the Python of the scripts; see `_script`."""
     done = subprocess.run(
         [scripts_python(), *arguments], stderr=subprocess.PIPE, text=True, check=False,
