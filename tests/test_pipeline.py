@@ -404,8 +404,8 @@ def test_a_grid_as_a_pipeline_gives_the_table_of_this_machine(kfp, tmp_path):
 def test_a_grid_for_a_cluster_names_what_it_lacks(kfp, tmp_path):
     path = grids.make(tmp_path, kubeflow={"host": "http://127.0.0.1:1", "tag": "x"})
     done = kfp("grid", "grid.yaml", "--engine", "kubeflow", cwd=tmp_path)
-    assert done.stderr == ("error: key kubeflow.dataset_url: empty; name a zip that the cluster can "
-                           "reach\n")  # fmt: skip
+    lacking = "error: key kubeflow.dataset_url: empty; name a zip that the cluster can reach\n"
+    assert done.stderr == lacking
     grids.write(tmp_path, kubeflow={"host": "http://127.0.0.1:1", "tag": "x", "dataset_url": "u"})
     done = kfp("grid", path.name, "--engine", "kubeflow", cwd=tmp_path)
     assert done.returncode == 1 and done.stderr.count("\n") == 1

@@ -29,7 +29,7 @@ ENGINES = sorted(
     if path.stem != "share"
 )  # fmt: skip
 LOG_LINES, LOG_BYTES = 5, 4000  # the end of a failed cell's log that is told
-LETTERS = 300  # of a line of it
+LETTERS = 500  # of a line of it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
