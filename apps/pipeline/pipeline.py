@@ -3,8 +3,10 @@
 # kfp reads annotations, which therefore are real types here: no postponed ones.
 
 import functools
+import inspect
 from typing import Any, NamedTuple
 
+import msgspec
 from kfp import dsl
 from kfp.dsl import Dataset
 
@@ -12,7 +14,7 @@ from apps.pipeline import components
 from apps.pipeline.parameters import Parameters
 
 NAME = "anomalous-sound-detection"
-DEFAULTS = Parameters()
+PARAMETERS = msgspec.structs.asdict(Parameters())  # by name the defaults
 
 
 class Limits(NamedTuple):
@@ -67,75 +69,52 @@ def brought(cluster: Cluster, dataset_url: Any) -> dsl.PipelineTask:
     return task.set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
 
 
+def one_machine(cluster: Cluster, run: Any, dataset: Any, machine_type: Any, gate: Any) -> Any:
+    """Train, test, and where it is found well enough, convert, verify, release; the scores."""
+    task = functools.partial(task_on, cluster)
+    of_type = {"run": run, "dataset": dataset, "machine_type": machine_type}
+    train = trained(cluster, task(components.train, TRAINS, **of_type))
+    model = train.outputs["model"]
+    test = task(components.test, SCORES, **of_type, model=model)
+    scores = test.outputs["scores"]
+    task(components.metrics, READS, machine_type=machine_type, scores=scores)
+    task(components.roc_curve, READS, scores=scores)
+    good = task(components.passes, READS, scores=scores, gate=gate)
+    with dsl.If(good.output == True, "good-enough"):  # noqa: E712 - kfp's way
+        convert = task(components.convert, SCORES, **of_type, model=model,
+                       features=train.outputs["features"])  # fmt: skip
+        converted = convert.outputs["converted"]
+        parity = task(components.parity, SCORES, **of_type, converted=converted,
+                      scores=scores, features=test.outputs["features"])  # fmt: skip
+        with dsl.If(parity.outputs["Output"] == True, "still-the-same"):  # noqa: E712
+            task(components.release, READS, run=run, machine_type=machine_type,
+                 converted=converted)  # fmt: skip
+    return scores
+
+
 def build(cluster: Cluster) -> Any:
     """The pipeline, as `kfp.compiler` takes it and as a local run calls it."""
-
     task = functools.partial(task_on, cluster)
 
-    def one_machine(run: Any, dataset: Any, machine_type: str, gate: float) -> Any:
-        """Train, test, and where it is found well enough, convert, verify, release; the scores."""
-        of_type = {"run": run, "dataset": dataset, "machine_type": machine_type}
-        train = trained(cluster, task(components.train, TRAINS, **of_type))
-        model = train.outputs["model"]
-        test = task(components.test, SCORES, **of_type, model=model)
-        scores = test.outputs["scores"]
-        task(components.metrics, READS, machine_type=machine_type, scores=scores)
-        task(components.roc_curve, READS, scores=scores)
-        good = task(components.passes, READS, scores=scores, gate=gate)
-        with dsl.If(good.output == True, "good-enough"):  # noqa: E712 - kfp's way
-            convert = task(components.convert, SCORES, **of_type, model=model,
-                           features=train.outputs["features"])  # fmt: skip
-            converted = convert.outputs["converted"]
-            parity = task(components.parity, SCORES, **of_type, converted=converted,
-                          scores=scores, features=test.outputs["features"])  # fmt: skip
-            with dsl.If(parity.outputs["Output"] == True, "still-the-same"):  # noqa: E712
-                task(components.release, READS, run=run, machine_type=machine_type,
-                     converted=converted)  # fmt: skip
-        return scores
-
-    @dsl.pipeline(
-        name=NAME,
-        description="Recordings of machines in; scores, AUC by id and checked int8 models out.",
-    )
-    def pipeline(
-        dataset_url: str = DEFAULTS.dataset_url,
-        max_fpr: float = DEFAULTS.max_fpr,
-        feature_n_mels: int = DEFAULTS.feature_n_mels,
-        feature_frames: int = DEFAULTS.feature_frames,
-        feature_n_fft: int = DEFAULTS.feature_n_fft,
-        feature_hop_length: int = DEFAULTS.feature_hop_length,
-        feature_power: float = DEFAULTS.feature_power,
-        fit_compile_optimizer: str = DEFAULTS.fit_compile_optimizer,
-        fit_compile_loss: str = DEFAULTS.fit_compile_loss,
-        fit_epochs: int = DEFAULTS.fit_epochs,
-        fit_batch_size: int = DEFAULTS.fit_batch_size,
-        fit_shuffle: bool = DEFAULTS.fit_shuffle,
-        fit_validation_split: float = DEFAULTS.fit_validation_split,
-        fit_verbose: int = DEFAULTS.fit_verbose,
-        detector: str = DEFAULTS.detector,
-        seed: int = DEFAULTS.seed,
-        gate: float = DEFAULTS.gate,
-    ) -> Dataset:
-        configure = task(
-            components.configure, READS,
-            dataset_url=dataset_url, max_fpr=max_fpr, feature_n_mels=feature_n_mels,
-            feature_frames=feature_frames, feature_n_fft=feature_n_fft,
-            feature_hop_length=feature_hop_length, feature_power=feature_power,
-            fit_compile_optimizer=fit_compile_optimizer, fit_compile_loss=fit_compile_loss,
-            fit_epochs=fit_epochs, fit_batch_size=fit_batch_size, fit_shuffle=fit_shuffle,
-            fit_validation_split=fit_validation_split, fit_verbose=fit_verbose,
-            detector=detector, seed=seed, gate=gate,
-        )  # fmt: skip
+    def pipeline(*channels: Any) -> Any:
+        values = dict(zip(PARAMETERS, channels, strict=True))
+        configure = task(components.configure, READS, **values)
         run = configure.outputs["run"]
-        download = brought(cluster, dataset_url).after(configure)  # rather a wrong value first
-        dataset = download.outputs["dataset"]
+        download = brought(cluster, values["dataset_url"])
+        dataset = download.after(configure).outputs["dataset"]  # rather a wrong value first
         types = task(components.machine_types, READS, dataset=dataset)
         with dsl.ParallelFor(types.output, parallelism=cluster.parallel) as machine_type:
-            scores = one_machine(run, dataset, machine_type, gate)
+            scores = one_machine(cluster, run, dataset, machine_type, values["gate"])
         summary = task(components.summarise, READS, scores=dsl.Collected(scores))
         return summary.outputs["results"]
 
-    return pipeline
+    # kfp reads names, types and defaults from the signature; they stand in Parameters.
+    takes = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value,
+                               annotation=type(value)) for name, value in PARAMETERS.items()]  # fmt: skip
+    signature = inspect.Signature(takes, return_annotation=Dataset)
+    pipeline.__signature__ = signature  # type: ignore[attr-defined]
+    about = "Recordings of machines in; scores, AUC by id and checked int8 models out."
+    return dsl.pipeline(name=NAME, description=about)(pipeline)
 
 
 def build_grid(cluster: Cluster, cells: list[str]) -> Any:
