@@ -109,8 +109,11 @@ def build(cluster: Cluster) -> Any:
         return summary.outputs["results"]
 
     # kfp reads names, types and defaults from the signature; they stand in Parameters.
-    takes = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value,
-                               annotation=type(value)) for name, value in PARAMETERS.items()]  # fmt: skip
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    takes = [
+        inspect.Parameter(name, kind, default=value, annotation=type(value))
+        for name, value in PARAMETERS.items()
+    ]
     signature = inspect.Signature(takes, return_annotation=Dataset)
     pipeline.__signature__ = signature  # type: ignore[attr-defined]
     about = "Recordings of machines in; scores, AUC by id and checked int8 models out."
