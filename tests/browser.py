@@ -45,7 +45,7 @@ class Browser:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         command = [found(), *OPTIONS, f"--user-data-dir={self._home.name}", "about:blank"]
-        both = f"exec 3<&{theirs_in} 4>&{theirs_out}; exec \"$@\""
+        both = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
         self._process = subprocess.Popen(["bash", "-c", both, "bash", *command],
                                          pass_fds=(theirs_in, theirs_out),
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        return "any clip" if self.n == 1 else f"{self.k} of {self.n} clips"
+        return "any single clip" if self.n == 1 else f"{self.k} of {self.n} clips"
 
 
 RULES = (Rule(1, 1), Rule(2, 3), Rule(3, 5), Rule(6, 10))

@@ -51,8 +51,8 @@ def _of(run: Run, machine: Machine) -> Html:
     day = alarms.SECONDS_OF_DAY / seconds
     known = html.paragraph(
         f"Clips of {seconds:.3g} s: {day:,.0f} a day. {normal:,} normal clips stand behind these "
-        f"figures: that fewer than one clip in {normal:,} is above the threshold cannot be known "
-        "from them. There the lines are dashed: how few false alarms there are is unknown.")  # fmt: skip
+        f"figures. Where fewer than one clip in {normal:,} is above the threshold, they cannot "
+        "tell how few false alarms there are: there the lines are dashed.")  # fmt: skip
     parts = [_chart(run, machine, seconds), _table(run, machine, seconds)]
     return html.joined([head, known, html.tag("div", *filter(None, parts), class_="cards")])
 
@@ -81,18 +81,24 @@ def _chart(run: Run, machine: Machine, seconds: float) -> Html:
     at, shapes, entries = _rates(run, machine), [], []
     for i, rule in enumerate(RULES):
         x, y = alarms.a_day(false, rule, seconds), alarms.probability(hits, rule)
-        seen = false > 0  # of at least one normal clip
-        before = float(y[~seen].max())  # as much is detected with no normal clip above
-        first = float(x[seen][0])
-        shapes.append(plane.line([LEAST_A_DAY, first, first], [before, before, y[seen][0]],
-                                 f"c{i} unknown"))  # fmt: skip
-        shapes.append(plane.line(x[seen], y[seen], f"c{i}"))
+        shapes += _line(plane, x, y, int((false == 0).sum()), i)
         if at and at[0]:
             shapes.append(plane.dot(float(alarms.a_day(at[0], rule, seconds)),
                                     float(alarms.probability(at[1], rule)), f"c{i}"))  # fmt: skip
         entries.append((f"c{i}", str(rule)))
     told = f"Detection against false alarms per day of {machine.name}, by rule; see the table"
     return html.tag("figure", plane.svg(shapes, told), charts.key(entries))
+
+
+def _line(plane: Plane, x: np.ndarray, y: np.ndarray, unseen: int, i: int) -> list[Html]:
+    """The line of a rule, dashed where no normal clip is above the threshold."""
+    known = slice(max(unseen, int(np.searchsorted(x, LEAST_A_DAY)) - 1), None)
+    solid = plane.line(x[known], y[known], f"c{i}")
+    if x[unseen] <= LEAST_A_DAY:
+        return [solid]
+    before = y[unseen - 1]  # so much is detected with no normal clip above
+    across = [LEAST_A_DAY, x[unseen], x[unseen]]
+    return [plane.line(across, [before, before, y[unseen]], f"c{i} unknown"), solid]
 
 
 def _table(run: Run, machine: Machine, seconds: float) -> Html | None:
@@ -104,20 +110,21 @@ def _table(run: Run, machine: Machine, seconds: float) -> Html | None:
     most = alarms.highest_share(round(rates[0] * normal), normal)
     rows = [(str(rule), frequency(float(alarms.a_day(rates[0], rule, seconds)), rates[0] > 0),
              frequency(float(alarms.a_day(most, rule, seconds))),
-             f"{alarms.probability(rates[1], rule):.0%}") for rule in RULES]  # fmt: skip
+             html.percent(float(alarms.probability(rates[1], rule))))
+            for rule in RULES]  # fmt: skip
     told = (f"At this run's threshold {round(rates[0] * normal)} of {normal:,} normal clips are "
-            f"above it. With so few clips the true share may be up to {most:.1%} (95 % interval): "
-            "hence 'at most'.")  # fmt: skip
-    header = ("alarm when above", "false alarms", "at most", "detected")
+            f"above it. With so few clips the true share may be up to {html.percent(most, 1)} "
+            "(95 % interval): hence 'at most'.")  # fmt: skip
+    header = ("alarm when above", "false alarms a day", "at most", "detected")
     return html.tag("div", html.table(header, rows, "At the threshold of this run"),
                     html.paragraph(told, class_="note"))  # fmt: skip
 
 
 def frequency(a_day: float, known: bool = True) -> str:
-    """How often something happens, in words."""
+    """How often something happens a day, or in how many days once."""
     if not known or a_day == 0:
         return "none seen"
     if a_day >= 0.95:
-        return f"{a_day:,.0f} a day"
+        return f"{a_day:,.0f}"
     days = 1 / a_day
     return f"one in {days:,.0f} days" if days < 3650 else "one in over 10 years"

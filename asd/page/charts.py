@@ -12,7 +12,7 @@ from asd.page.html import Html, joined, tag
 
 # Units of the drawing, which are pixels where it is 400 wide: so text is readable on a phone.
 WIDTH, HEIGHT = 400, 280
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 10, 46
+LEFT, RIGHT, TOP, BOTTOM = 54, 22, 10, 46
 TICKS = 5  # at most about so many
 NICE = (1, 2, 5, 10)
 LONGEST_LABEL = 56  # letters along the width

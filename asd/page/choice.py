@@ -23,17 +23,19 @@ class Chosen(NamedTuple):
 def of(scored: Sequence[Scores], normal: Sequence[Scores | None]) -> list[Chosen]:
     """The clips to show, without any twice; several machine types take turns.
 
-    The most anomalous are those of the highest scores. The most surprising are, of the others,
-    those that contradict their label most: by turns the normal clips of the highest and the
-    anomalous clips of the lowest scores. Where labels are unknown, they are those whose score is
-    furthest from the median of the training clips' (of the test clips', where there are none).
+    The most anomalous are those of the highest scores, at most half of all clips. The most
+    surprising are, of the others, those that contradict their label most: by turns the normal clips
+    of the highest and the anomalous clips of the lowest scores, on the wrong side of the test
+    clips' median. Where labels are unknown, they are those whose score is furthest from the median
+    of the training clips' (of the test clips', where there are none).
 
     Parameters
     ----------
     scored, normal : of each machine type the scores of test clips, and of training clips
     """
     tops = [np.argsort(-one.values, kind="stable")[:MOST] for one in scored]
-    most = [Chosen(machine, clip, False) for machine, clip in _turns(tops)][:MOST]
+    count = min(MOST, -(-sum(len(one.values) for one in scored) // 2))
+    most = [Chosen(machine, clip, False) for machine, clip in _turns(tops)][:count]
     taken = {(one.machine, one.clip) for one in most}
     others = [[clip for clip in order if (machine, clip) not in taken]
               for machine, order in enumerate(map(_surprising, scored, normal))]  # fmt: skip
@@ -53,6 +55,7 @@ def _surprising(scored: Scores, train: Scores | None) -> list[int]:
     if -1 in labels:
         middle = np.median(values if train is None else train.values)
         return np.argsort(-np.abs(values - middle), kind="stable").tolist()
-    high = sorted(np.flatnonzero(labels == 0), key=lambda clip: -values[clip])
-    low = sorted(np.flatnonzero(labels == 1), key=lambda clip: values[clip])
+    away = values - np.median(values)
+    high = sorted(np.flatnonzero((labels == 0) & (away > 0)), key=lambda clip: -values[clip])
+    low = sorted(np.flatnonzero((labels == 1) & (away < 0)), key=lambda clip: values[clip])
     return [clip for _, clip in _turns([high, low])]

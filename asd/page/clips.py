@@ -16,6 +16,7 @@ from common import Feature, mels_of
 MAP_HEIGHT, BELOW = 128, 38  # of a map, and of its axis, in units of the drawing
 BANDS_HZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 LABEL_GAP = 13  # between labels, in units of the drawing
+MISTAKES = {(0, True): ": a false alarm", (1, False): ": missed"}
 LABELS = {0: "normal", 1: "anomalous", None: "no label"}
 
 
@@ -25,8 +26,8 @@ def sections(run: Run) -> list[Section]:
     surprising = [one for one in run.facts.pictures if one.surprising]
     found = [Section("The most anomalous clips", [*_explained(run), _cards(run, most)])]
     if surprising:
-        told = ("Clips whose score contradicts their label most: normal clips that score high "
-                "(false alarms) and anomalous clips that score low (missed faults), by turns."
+        told = ("Clips whose score contradicts their label most: normal clips with a score above "
+                "the middle (median) of all test clips, and anomalous clips below it, by turns."
                 if run.labelled else
                 "Clips whose score is furthest from the middle of the training clips' scores, on "
                 "either side: those that are most unlike what was learnt, and those that are most "
@@ -41,8 +42,8 @@ def _explained(run: Run) -> list[Html]:
     several = " Machine types take turns." if len(run.facts.machines) > 1 else ""
     lines = [html.paragraph(
         "Those with the highest scores." + several + " The upper picture is the sound: time to the "
-        "right, frequency upwards, the brighter the louder (log-mel, dB). What is paler at the "
-        "edges is not heard by the detector.")]  # fmt: skip
+        "right, frequency upwards, the brighter the louder (log-mel, dB).",
+        _faded(run))]  # fmt: skip
     if run.facts.reconstructs:
         lines.append(html.paragraph(
             "The lower picture is what the detector could not explain: it tries to draw each piece "
@@ -59,6 +60,12 @@ def _explained(run: Run) -> list[Html]:
     return lines
 
 
+def _faded(run: Run) -> str:
+    if all(one.heard[0] <= 0 and one.heard[1] >= one.end for one in run.facts.pictures):
+        return ""
+    return " What is faded at the edges is not used: the detector does not hear it."
+
+
 def _cards(run: Run, pictures: Sequence[Picture]) -> Html:
     return html.tag("div", *(_card(run, i + 1, one) for i, one in enumerate(pictures)),
                     class_="cards")  # fmt: skip
@@ -72,17 +79,20 @@ def _card(run: Run, number: int, one: Picture) -> Html:
     domain = f", {one.clip.domain} domain" if one.clip.domain else ""
     said = f"score {score:.4g}"
     if limit is not None:
-        said += f", {'above' if score > limit else 'below'} the threshold {limit:.4g}"
+        above = bool(score > limit)
+        said += f", {'above' if above else 'not above'} the threshold {limit:.4g}"
+        said += MISTAKES.get((one.clip.label, above), "")
     head = html.tag("h3", f"{number}. ", html.name(one.machine),
                     f" id {one.clip.section}: {LABELS[one.clip.label]}{domain}")  # fmt: skip
     drawn = _drawing(one, feature)
     low, high = one.level_db
-    ends = f"loudness: dark {low:.0f} dB, bright {high:.0f} dB"
+    ends = f"loudness: dark {low:.0f} dB, bright {high:.0f} dB".replace("-", "−")
     if one.error:
         ends += f"; unexplained: dark {one.error_db2[0]:.3g}, bright {one.error_db2[1]:.3g} dB²"
-    return html.tag("article", head, html.paragraph(said), drawn,
-                    html.paragraph(ends, class_="note"), _player(one),
-                    html.paragraph(html.name(one.clip.name), class_="note"), class_="card")  # fmt: skip
+    notes = (html.paragraph(text, class_="note") for text in (ends, html.name(one.clip.name)))
+    below, name = notes
+    return html.tag("article", head, html.paragraph(said), drawn, below, _player(one), name,
+                    class_="card")  # fmt: skip
 
 
 def _player(one: Picture) -> Html:

@@ -34,9 +34,10 @@ def _verdict(text: str) -> Html:
 def _parity(run: Run) -> list[Html]:
     header = ("model file", "machine type", "id", "median score error", "largest score error",
               "AUC, trained", "AUC, file", "p", "verdict")  # fmt: skip
-    rows = [(TITLES.get(row["variant"], row["variant"]), html.name(row["machine_type"]), row["id"],
-             _percent(row["score_median"]), _percent(row["score_max"]), digits(row["auc_keras"]),
-             digits(row["auc"]), digits(row["p_value"], 2), _verdict(row["verdict"]))
+    rows = [(TITLES.get(row["variant"], row["variant"]), html.name(row["machine_type"]),
+             html.name(row["id"]), _percent(row["score_median"]), _percent(row["score_max"]),
+             digits(row["auc_keras"]), digits(row["auc"]), digits(row["p_value"], 2),
+             _verdict(row["verdict"]))
             for row in run.parity]  # fmt: skip
     counts = Counter(row["verdict"] for row in run.parity)
     kept = html.paragraph(f"Parity kept in all {len(rows)} comparisons.", class_="good")
@@ -47,12 +48,13 @@ def _parity(run: Run) -> list[Html]:
         "For a microcontroller the model is converted step by step: floating-point TFLite, 8-bit "
         "numbers inside (int8), 8-bit numbers at its input and output, too. Each step rounds a "
         "little. So each file scores the same clips again, and its scores are compared with those "
-        "of the model that was trained. Score error is the difference as a share of the score."),
+        "of the model that was trained. Score error is the difference as a share of the score; p "
+        "is the chance that luck alone makes the AUCs of equally good files so different."),
         kept]  # fmt: skip
     if counts[CHANCE]:
         body.append(html.paragraph(
-            f"'{CHANCE}' is a lower AUC which so few clips cannot tell from luck (p is the chance "
-            "of such a difference between equally good models).", class_="note"))  # fmt: skip
+            f"'{CHANCE}': the AUC is lower, but so few clips cannot tell that from luck.",
+            class_="note"))  # fmt: skip
     table = html.table(header, rows, "Comparisons (parity.csv)")
     if len(rows) > MOST_ROWS:
         table = html.joined([html.table(("model file", "comparisons", "worst median score error",
@@ -67,22 +69,24 @@ def _by_file(rows: list[Row]) -> list[tuple[str, ...]]:
         own = [row for row in rows if row["variant"] == variant]
         worst = max(float(row["score_median"]) for row in own)
         passed = sum(row["verdict"] != FAIL for row in own)
-        found.append((TITLES.get(variant, variant), str(len(own)), f"{worst:.3%}",
+        found.append((TITLES.get(variant, variant), str(len(own)), html.percent(worst, 3),
                       f"{passed} of {len(own)}"))  # fmt: skip
     return found
 
 
 def _percent(cell: str) -> str:
-    return f"{float(cell):.3%}" if cell else "–"
+    return html.percent(float(cell), 3) if cell else "–"
 
 
 def _boards(run: Run) -> list[Html]:
     header = ("processor", "machine type", "kernel", "instructions an inference", "flash, bytes",
               "RAM, bytes", "differing bytes", "median score error", "verdict")  # fmt: skip
-    rows = [(row["core"], html.name(row["machine_type"]), row["kernel"], _thousands(row["instructions"]),
+    rows = [(row["core"], html.name(row["machine_type"]), row["kernel"],
+             _thousands(row["instructions"]),
              _thousands(row["code_bytes"], row["constant_bytes"]),
              _thousands(row["scratch_bytes"], row["stack_bytes"]), row["differing_bytes"],
-             _percent(row["score_median"]), _verdict(row["verdict"])) for row in run.boards]  # fmt: skip
+             _percent(row["score_median"]), _verdict(row["verdict"]))
+            for row in run.boards]  # fmt: skip
     peers = ", ".join(f"{count:,} on {core}" for core, count in PUBLISHED.items()
                       if any(row["core"] == core for row in run.boards))  # fmt: skip
     body = [html.paragraph(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ WORST_NAMED = 3  # of more of them
 MOST_PANELS = 6  # histograms of a machine type
 MOST_ROWS = 24  # of a table that is not folded
 BINS = 30
-SHARES = ((0.0, "0"), (0.25, "25 %"), (0.5, "50 %"), (0.75, "75 %"), (1.0, "100 %"))
+SHARES = tuple((share, html.percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
 def sections(run: Run) -> list[Section]:
@@ -46,12 +47,13 @@ def _aucs(run: Run) -> Section:
             interval = (
                 f"{digits(row['auc_low'])} – {digits(row['auc_high'])}" if row["auc"] else "–"
             )
-            rows.append((html.name(row["machine_type"]), _words(row["id"]), row["normal"],
-                         row["anomalous"], digits(row["auc"]), interval, digits(row["pauc"]),
-                         row["note"]))  # fmt: skip
+            names = html.name(row["machine_type"]), html.name(_words(row["id"]))
+            rows.append((*names, row["normal"], row["anomalous"], digits(row["auc"]), interval,
+                         digits(row["pauc"]), row["note"]))  # fmt: skip
     table = html.table(header, rows, "AUC by machine id, with its 95 % interval (metrics.csv)")
     if len(rows) > MOST_ROWS:
-        means = [row for row in rows if row[1] in (_words("pooled"), _words("average"))]
+        total = [html.name(_words(name)) for name in ("pooled", "average")]
+        means = [row for row in rows if row[1] in total]
         table = html.joined([
             html.table(header, means, "AUC by machine type, with its 95 % interval"),
             html.folded(f"All {len(rows)} rows, by machine id", table)])  # fmt: skip
@@ -60,11 +62,11 @@ def _aucs(run: Run) -> Section:
         "AUC is the chance that an anomalous clip scores above a normal one: 1 is perfect, 0.5 is "
         "guessing. The interval is where the true value probably lies; where it holds 0.5, these "
         "clips do not show that the detector hears faults at all. pAUC is the same where at most "
-        f"{share:.0%} of normal clips may be called anomalous."), table]  # fmt: skip
+        f"{html.percent(share)} of normal clips may be called anomalous."), table]  # fmt: skip
     if run.official:
         header, *rows = run.official
-        body.append(html.folded("The year's official score (official.csv)", html.table(
-            header, [[_figure(cell) for cell in row] for row in rows], "Official score")))  # fmt: skip
+        table = html.table(header, [[_figure(cell) for cell in row] for row in rows], "Figures")
+        body.append(html.folded("Figures as the year's challenge has them (official.csv)", table))
     return Section("How well are faults told from normal sound?", body)
 
 
@@ -147,9 +149,9 @@ def _histograms(run: Run) -> Section:
         "How many of the clips have which score. Each kind of clips adds up to 100 %, so that few "
         "and many can be compared. The better blue and orange are apart, the better faults are "
         "found. Clips to the right of the dashed line, the threshold, are called anomalous; "
-        f"{share:.0%} of normal training clips are meant to be left of it. Where normal test clips "
-        "lie further right than the training clips (grey outline), the threshold is too low for "
-        "them: more false alarms than meant."), *figures])  # fmt: skip
+        f"{html.percent(share)} of normal training clips are meant to be left of it. Where normal "
+        "test clips lie further right than the training clips (grey outline), the threshold is too "
+        "low for them: more false alarms than meant."), *figures])  # fmt: skip
 
 
 def _worst(run: Run, machine: Machine, names: Sequence[str]) -> list[str]:
@@ -163,28 +165,30 @@ def _histogram(
     run: Run, machine: Machine, section: str, labels: np.ndarray, scores: np.ndarray
 ) -> Html:
     limit = run.limits(machine).get(section)
-    training = np.array(machine.training or [])
-    training = training[np.isfinite(training)]
+    every = list(itertools.chain.from_iterable(machine.training.values()))
+    training = np.array(machine.training.get(section, every))
+    of = "its" if section in machine.training else "all ids'"
     everything = np.concatenate([run.scores[machine.name], training,
                                  list(run.limits(machine).values())])  # fmt: skip
     low, high = everything.min(), everything.max()
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
-    kinds = [("normal", labels == 0, "normal test clips"), ("anomalous", labels == 1,
-             "anomalous test clips"), ("normal", labels == -1, "test clips without label")]  # fmt: skip
+    kinds = (("normal", labels == 0, "normal test clips"),
+             ("anomalous", labels == 1, "anomalous test clips"),
+             ("normal", labels == -1, "test clips without label"))  # fmt: skip
     bars = [(kind, shares, f"{which.sum():,} {words}") for kind, which, words in kinds
             if which.any() for shares in [_shares(scores[which], edges)]]  # fmt: skip
     outline = _shares(training, edges) if len(training) else np.zeros(BINS)
     top = max([outline.max(), *(shares.max() for _, shares, _ in bars)]) * 1.05
-    ticks = tuple((value, f"{value:.0%}") for value in charts.steps(0, top))
+    ticks = tuple((value, html.percent(value)) for value in charts.steps(0, top))
     plane = Plane(Axis("anomaly score", low, high), Axis("share of the clips", 0, top, ticks=ticks),
                   height=220)  # fmt: skip
     shapes = [plane.bars(edges, shares, kind) for kind, shares, _ in bars]
     entries = [(kind, words) for kind, _, words in bars]
     if len(training):
         shapes.append(plane.outline(edges, outline, "training"))
-        entries.append(("training", f"{len(training):,} normal training clips, of all ids"))
+        entries.append(("training", f"{of} {len(training):,} normal training clips"))
     if limit is not None:
         shapes.append(plane.line([limit, limit], [0, top], "limit"))
         entries.append(("limit", f"threshold {limit:.4g}"))

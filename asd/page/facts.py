@@ -39,7 +39,7 @@ class Machine(msgspec.Struct):
     used: str  # what of the clips is used, in words
     fingerprint: str  # of the test clips
     clips: list[OneClip]
-    training: list[float] | None  # scores of training clips
+    training: dict[str, list[float]]  # scores of training clips by section, where there are any
 
 
 class Picture(msgspec.Struct):

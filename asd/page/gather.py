@@ -44,7 +44,7 @@ def gather(paths: Paths, detector: Detector, parts: Sequence[Part]) -> Facts:
     """
     cfg = paths.cfg
     return Facts(
-        made=datetime.datetime.now(datetime.timezone.utc).isoformat(" ", "minutes"),
+        made=f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M UTC}",
         experiment=cfg.experiment,
         mode=paths.mode,
         configuration=configuration(cfg),
@@ -67,7 +67,9 @@ def _machine(paths: Paths, part: Part) -> Machine:
         used=str(part.clips),
         fingerprint=part.clips.fingerprint,
         clips=[_clip(paths, clip) for clip in part.scored.clips],
-        training=None if part.normal is None else part.normal.values.tolist(),
+        training={}
+        if part.normal is None
+        else {section: of.values.tolist() for section, of in part.normal.by_section()},
     )
 
 

@@ -23,7 +23,7 @@ from asd.messages import plain
 STYLE = Path(__file__).with_name("style.css")
 ALONE = {"br", "img", "meta"}  # tags without an end
 # Cells that stand to the right: numbers, and those with a unit or an interval.
-_NUMBER = re.compile(r"[-+−<≥~]?\d[\d,.]*( ?%| [kM]?B)?( – [\d.,]+)?|–")
+_NUMBER = re.compile(r"[-+−]?\d[\d,.]*(\s%)?( – [\d.,]+)?|–")
 
 
 class Html(str):
@@ -74,6 +74,18 @@ def name(text: str) -> Html:
     return tag("bdi", text)
 
 
+def listed(parts: Sequence[Any]) -> Html:
+    """Parts with commas between them, and an "and"."""
+    *first, last = parts
+    between = [Html(", ")] * max(len(first) - 1, 0) + [Html(" and ")] * bool(first)
+    return joined([one for pair in zip(first, between, strict=True) for one in pair] + [last])
+
+
+def percent(share: float, places: int = 0) -> str:
+    """A share as per cent."""
+    return f"{100 * share:.{places}f} %"
+
+
 def paragraph(*parts: Any, class_: str | None = None) -> Html:
     """A paragraph."""
     return tag("p", *parts, class_=class_)
@@ -90,8 +102,9 @@ def table(header: Sequence[Any], rows: Iterable[Sequence[Any]], caption: str) ->
     body = [tag("tr", tag("th", first, scope="row"),
                 *(tag("td", cell, class_="number" if _NUMBER.fullmatch(str(cell)) else None)
                   for cell in rest)) for first, *rest in rows]  # fmt: skip
-    inside = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body))
-    return tag("div", inside, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    inside = tag("table", tag("thead", head), tag("tbody", *body), aria_label=caption)
+    box = tag("div", inside, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return tag("figure", tag("figcaption", caption), box)
 
 
 def folded(summary: Any, *body: Any) -> Html:

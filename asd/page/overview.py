@@ -19,18 +19,22 @@ MODES = {"dev": "development data", "eval": "evaluation data"}
 
 def title(run: Run) -> str:
     """What the page is called."""
-    return f"Listening to machines: {run.facts.experiment or 'result'}"
+    names = [machine.name for machine in run.facts.machines]
+    told = ", ".join(names) if len(names) <= 3 else f"{len(names)} machine types"
+    return f"Anomalous sounds: {' · '.join(filter(None, (run.facts.experiment, told)))}"
 
 
 def lead(run: Run) -> list[Html]:
     """The first lines, and a card for each machine type."""
     clips = [clip for machine in run.facts.machines for clip in machine.clips]
-    types = html.joined(html.tag("strong", html.name(one.name)) + Html(" ")
-                        for one in run.facts.machines[:MOST_CARDS])  # fmt: skip
+    types = [html.name(one.name) for one in run.facts.machines[:MOST_CARDS]]
+    if (more := len(run.facts.machines) - MOST_CARDS) > 0:
+        types.append(f"{more} more machine types")
     parts = [html.paragraph(
         "A detector that has learnt from sound of normally running machines gave every test "
         "recording (a clip) an anomaly score: the higher, the less it sounds like normal. This "
-        f"page tells how well that finds faults, in {len(clips):,} clips of ", types, ".")]  # fmt: skip
+        f"page tells how well that finds faults, in {len(clips):,} clips of ",
+        html.listed(types), ".")]  # fmt: skip
     if not run.labelled:
         unknown = sum(clip.label is None for clip in clips)
         parts.append(html.paragraph(
@@ -57,19 +61,23 @@ def _card(run: Run, machine: Machine) -> Html:
             value, low, high = (float(average[key]) for key in ("auc", "auc_low", "auc_high"))
             ids = len(rows) - 2
             of = f", mean of {ids} machine ids" if ids > 1 else ""
-            lines += [html.paragraph(f"AUC {value:.3f}", class_="large"),
-                      html.paragraph(f"probably between {low:.3f} and {high:.3f}{of}", class_="note"),
-                      html.paragraph(f"In {value:.0%} of all pairs of a faulty and a normal clip, "
-                                     "the faulty one has the higher score (guessing: 50%).")]  # fmt: skip
+            between = f"probably between {low:.3f} and {high:.3f}{of}"
+            lines += [
+                html.paragraph(f"AUC {value:.3f}", class_="large"),
+                html.paragraph(between, class_="note"),
+                html.paragraph(
+                    f"In {html.percent(value)} of all pairs of an anomalous and a normal clip, the "
+                    f"anomalous one has the higher score (guessing: {html.percent(0.5)})."),
+            ]  # fmt: skip
         else:
             lines.append(html.paragraph(f"No AUC: {average['note']}."))
     lines += [html.paragraph(one) for one in _alarms(run, machine)]
     verdicts = Counter(row["verdict"] for row in run.of(run.parity, machine))
     if verdicts:
-        good = not verdicts[FAIL]
+        count = sum(verdicts.values())
         lines.append(html.paragraph(
-            f"Converted models: {sum(verdicts.values()) - verdicts[FAIL]} of "
-            f"{sum(verdicts.values())} comparisons kept", class_="good" if good else "bad"))  # fmt: skip
+            f"Converted models: {count - verdicts[FAIL]} of {count} comparisons passed",
+            class_="bad" if verdicts[FAIL] else "good"))  # fmt: skip
     return html.tag("div", html.tag("h3", html.name(machine.name)), *lines, class_="card")
 
 
@@ -89,9 +97,9 @@ def _alarms(run: Run, machine: Machine) -> list[str]:
     if (labels == -1).any():
         return [f"{above.sum():,} of {len(above):,} clips are above the threshold."]
     faulty, normal = labels == 1, labels == 0
-    return [f"At the threshold, {(above & faulty).sum():,} of {faulty.sum():,} faulty clips are "
-            f"found, and {(above & normal).sum():,} of {normal.sum():,} normal clips are called "
-            "anomalous by mistake."]  # fmt: skip
+    return [f"At the threshold, {(above & faulty).sum():,} of {faulty.sum():,} anomalous clips "
+            f"are found, and {(above & normal).sum():,} of {normal.sum():,} normal clips are "
+            "called anomalous by mistake."]  # fmt: skip
 
 
 def sections(run: Run) -> list[Section]:
@@ -102,7 +110,7 @@ def sections(run: Run) -> list[Section]:
     rows = [("data", f"{MODES.get(told.mode, told.mode)}, {data}"),
             ("corpus", config["corpus"]),
             ("detector", f"{detector}: the score is the {told.score_title}"
-             if told.reconstructs else f"{detector}: the score is: {told.score_title}"),
+             if told.reconstructs else f"{detector}; the score: {told.score_title}"),
             ("seed", config["seed"]),
             ("made", f"{told.made}, by asd {told.versions['asd']}, Python "
                      f"{told.versions['python']}"),
@@ -133,8 +141,9 @@ def _row(run: Run, machine: Machine) -> tuple[object, ...]:
     low, high = f"{seconds.min():.3g}", f"{seconds.max():.3g}"
     clips = record.get("clips", {}).get("count")
     trained = "unknown, a published model" if clips is None else f"{clips:,} normal clips"
-    return (html.name(machine.name), f"{len(labels):,}", *counts,
-            low if low == high else f"{low} – {high}", trained, html.name(machine.model))  # fmt: skip
+    length = low if low == high else f"{low} – {high}"
+    return (html.name(machine.name), f"{len(labels):,}", *counts, length, trained,
+            html.name(machine.model))  # fmt: skip
 
 
 WORDS = (
@@ -160,6 +169,6 @@ WORDS = (
 )  # fmt: skip
 
 
-def words(run: Run) -> Section:
+def words() -> Section:
     """What the words of a report mean."""
     return Section("Words used here", [html.pairs(WORDS)])

@@ -1,4 +1,4 @@
-"""Pictures of clips, log-mel frames and what a model leaves of them unexplained, and their sound."""
+"""Pictures of clips, their log-mel frames and reconstruction error; and their sound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from common import Feature
 
 MOST_COLUMNS = 420  # of a picture; frames beyond are averaged: it is shown about so wide
 LEVEL_COLOURS, ERROR_COLOURS = "magma", "viridis"  # of matplotlib; readable in grey as well
-LEVEL_SHARES, ERROR_SHARES = (0.02, 0.998), (0.0, 0.995)  # quantiles that the ends of colours show
+LEVEL_SHARES = (0.02, 0.998)  # quantiles that the ends of colours show
+ERROR_SHARES = (None, 0.995)  # from 0
 MOST_SECONDS = 60  # of a clip that can be listened to
 MOST_CLIP_BYTES = 700_000  # of its sound as FLAC: some 20 s of noise
 MOST_BYTES = 3_600_000  # of all sound: 4.8 MB in the page
@@ -65,11 +66,15 @@ def _narrowed(values: np.ndarray) -> np.ndarray:
     return np.add.reduceat(values, starts) / np.diff([*starts, len(values)])[:, None]
 
 
-def colours(parts: Sequence[np.ndarray], shares: tuple[float, float], name: str) -> Colours:
-    """The same colours for all clips of a machine type, so that pictures can be compared."""
-    low, high = (
-        float(one) for one in np.quantile(np.concatenate([p.ravel() for p in parts]), shares)
-    )
+def colours(parts: Sequence[np.ndarray], shares: tuple[float | None, float], name: str) -> Colours:
+    """The same colours for all clips of a machine type, so that pictures can be compared.
+
+    Parameters
+    ----------
+    shares : of the values that are below the darkest and the brightest colour; None: that is of 0
+    """
+    values = np.concatenate([part.ravel() for part in parts])
+    low, high = (0.0 if share is None else float(np.quantile(values, share)) for share in shares)
     if not high > low:
         high = low + 1
     return Colours(low, high, canvas.palette(name).tobytes())

@@ -28,9 +28,9 @@ def make(folder: Path) -> Path:
     UserError : see `run.read`.
     """
     found = run.read(folder)
-    parts = (*overview.sections(found), *detection.sections(found), *alarms.sections(found),
-             *clips.sections(found), *conversion.sections(found), overview.words(found))  # fmt: skip
-    page = html.page(overview.title(found), parts, overview.lead(found))
+    rooms = overview, detection, alarms, clips, conversion
+    parts = [section for room in rooms for section in room.sections(found)]
+    page = html.page(overview.title(found), [*parts, overview.words()], overview.lead(found))
     with files.whole_file(report_of(folder)) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return report_of(folder)
@@ -53,8 +53,9 @@ def of_conversion(paths: Paths) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     for folder in parser.parse_args(argv).folders:
         print(make(folder))
