@@ -24,6 +24,7 @@ STYLE = Path(__file__).with_name("style.css")
 ALONE = {"br", "img", "meta"}  # tags without an end
 # Cells that stand to the right: numbers, and those with a unit or an interval.
 _NUMBER = re.compile(r"[-+−]?\d[\d,.]*(\s%)?( – [\d.,]+)?|–")
+_KEPT = re.compile("([\n\u00a0])")  # beside letters that can be seen
 
 
 class Html(str):
@@ -41,7 +42,8 @@ def escaped(text: Any) -> Html:
     """A text as HTML; control characters and those that turn its direction become visible."""
     if isinstance(text, Html):
         return text
-    return Html(html.escape("\n".join(plain(line) for line in str(text).split("\n"))))
+    parts = _KEPT.split(str(text))
+    return Html("".join(one if _KEPT.fullmatch(one) else html.escape(plain(one)) for one in parts))
 
 
 def joined(parts: Iterable[Any]) -> Html:
@@ -71,7 +73,7 @@ def tag(kind: str, *children: Any, **attributes: Any) -> Html:
 
 def name(text: str) -> Html:
     """A name of something, whose letters may run from right to left."""
-    return tag("bdi", text)
+    return tag("bdi", plain(text))
 
 
 def listed(parts: Sequence[Any]) -> Html:
@@ -83,7 +85,7 @@ def listed(parts: Sequence[Any]) -> Html:
 
 def percent(share: float, places: int = 0) -> str:
     """A share as per cent."""
-    return f"{100 * share:.{places}f} %"
+    return f"{100 * share:.{places}f}\u00a0%"
 
 
 def paragraph(*parts: Any, class_: str | None = None) -> Html:

@@ -69,6 +69,10 @@ def _card(run: Run, machine: Machine) -> Html:
                     f"In {html.percent(value)} of all pairs of an anomalous and a normal clip, the "
                     f"anomalous one has the higher score (guessing: {html.percent(0.5)})."),
             ]  # fmt: skip
+            if low <= 0.5:
+                lines.append(html.paragraph(
+                    "That may be luck: the interval reaches down to guessing. More test clips "
+                    "would tell.", class_="bad"))  # fmt: skip
         else:
             lines.append(html.paragraph(f"No AUC: {average['note']}."))
     lines += [html.paragraph(one) for one in _alarms(run, machine)]
@@ -78,7 +82,7 @@ def _card(run: Run, machine: Machine) -> Html:
         lines.append(html.paragraph(
             f"Converted models: {count - verdicts[FAIL]} of {count} comparisons passed",
             class_="bad" if verdicts[FAIL] else "good"))  # fmt: skip
-    return html.tag("div", html.tag("h3", html.name(machine.name)), *lines, class_="card")
+    return html.tag("div", html.tag("h2", html.name(machine.name)), *lines, class_="card")
 
 
 def called(run: Run, machine: Machine) -> np.ndarray | None:
