@@ -117,7 +117,7 @@ class Browser:
         """Errors of scripts, of the console and of loading since the page was opened."""
         bad = ("Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed",
                "Runtime.consoleAPICalled")  # fmt: skip
-        return [json.dumps(event["params"])[:300] for event in self.events
+        return [json.dumps(event["params"])[:2000] for event in self.events
                 if event.get("method") in bad]  # fmt: skip
 
     def requests(self) -> list[str]:
