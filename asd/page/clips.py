@@ -32,9 +32,10 @@ def sections(run: Run) -> list[Section]:
                 "Clips whose score is furthest from the middle of the training clips' scores, on "
                 "either side: those that are most unlike what was learnt, and those that are most "
                 "like it.")  # fmt: skip
-        found.append(Section("The most surprising clips", [html.paragraph(
-            told, " Those shown above are left out. Listen whether the label is right, and whether "
-            "something else was recorded."), _cards(run, surprising)]))  # fmt: skip
+        listen = "Listen: is the label right, is something else recorded?" if run.labelled else ""
+        found.append(Section("The most surprising clips", [
+            html.paragraph(told, f" Those shown above are left out. {listen}"),
+            _cards(run, surprising)]))  # fmt: skip
     return found
 
 

@@ -19,6 +19,7 @@ WORST_NAMED = 3  # of more of them
 MOST_PANELS = 6  # histograms of a machine type
 MOST_ROWS = 24  # of a table that is not folded
 BINS = 30
+GRID = np.linspace(0, 1, 201)  # shares of normal clips at which curves are averaged
 SHARES = tuple((share, html.percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
@@ -125,7 +126,10 @@ def _roc(run: Run, machine: Machine) -> Html:
         plane.line(*metrics.roc_curve(*parts[name]), f"c{i}") for i, name in enumerate(named)
     ]
     if rest := len(with_auc) - len(named):
-        entries.append(("thin", f"{rest} other ids; named are the worst"))
+        mean = np.mean([np.interp(GRID, *metrics.roc_curve(*parts[n])) for n in with_auc], axis=0)
+        shapes.append(plane.line(np.append(0, GRID), np.append(0, mean), "mean"))
+        entries += [("mean", f"mean of all {len(with_auc)} ids"),
+                    ("thin", f"{rest} other ids; named are the worst")]  # fmt: skip
     if without := len(parts) - len(with_auc):
         entries.append(("", f"{without} ids without AUC, for want of normal or anomalous clips"))
     told = f"ROC curves of {machine.name}: " + "; ".join(words for _, words in entries)
@@ -144,14 +148,24 @@ def _histograms(run: Run) -> Section:
         figures.append(html.tag("h3", html.name(machine.name), what))
         panels = [_histogram(run, machine, name, *parts[name]) for name in shown]
         figures.append(html.tag("div", *panels, class_="cards"))
-    share = run.facts.configuration["decision"]["share"]
-    return Section("Scores and thresholds", [html.paragraph(
-        "How many of the clips have which score. Each kind of clips adds up to 100 %, so that few "
-        "and many can be compared. The better blue and orange are apart, the better faults are "
-        "found. Clips to the right of the dashed line, the threshold, are called anomalous; "
-        f"{html.percent(share)} of normal training clips are meant to be left of it. Where normal "
-        "test clips lie further right than the training clips (grey outline), the threshold is too "
-        "low for them: more false alarms than meant."), *figures])  # fmt: skip
+    return Section("Scores and thresholds", [_explained(run), *figures])
+
+
+def _explained(run: Run) -> Html:
+    """How histograms are read."""
+    share = html.percent(run.facts.configuration["decision"]["share"])
+    parts = ["How many of the clips have which score. Each kind of clips adds up to 100 %, so that "
+             "few and many can be compared."]  # fmt: skip
+    if run.labelled:
+        parts.append("The better blue and orange are apart, the better faults are found.")
+    if run.decisions:
+        parts.append("Clips to the right of the dashed line, the threshold, are called anomalous; "
+                     f"{share} of normal training clips (grey outline) are meant to be left of "
+                     "it.")  # fmt: skip
+    if run.decisions and run.labelled:
+        parts.append("Where normal test clips lie further right than the training clips, the "
+                     "threshold is too low for them: more false alarms than meant.")  # fmt: skip
+    return html.paragraph(" ".join(parts))
 
 
 def _worst(run: Run, machine: Machine, names: Sequence[str]) -> list[str]:
