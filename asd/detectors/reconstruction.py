@@ -34,8 +34,12 @@ def errors(predict: Predict, frames: np.ndarray, n: int) -> np.ndarray:
     -------
     (n_frames, n_mels) float32, dB^2
     """
+    from threadpoolctl import threadpool_limits
+
     inputs = np.ascontiguousarray(vectors(frames, n))
-    squares = np.square(inputs - predict(inputs)).reshape(len(inputs), n, -1)
+    with threadpool_limits(1):  # a clip's few windows: threads would wait for one another
+        outputs = predict(inputs)
+    squares = np.square(inputs - outputs).reshape(len(inputs), n, -1)
     total, count = np.zeros(frames.shape), np.zeros((len(frames), 1))
     for i in range(n):
         total[i : i + len(inputs)] += squares[:, i]

@@ -42,7 +42,10 @@ def escaped(text: Any) -> Html:
     """A text as HTML; control characters and those that turn its direction become visible."""
     if isinstance(text, Html):
         return text
-    parts = _KEPT.split(str(text))
+    words = str(text)
+    if words.isprintable():  # among them the megabytes of pictures and sound
+        return Html(html.escape(words))
+    parts = _KEPT.split(words)
     return Html("".join(one if _KEPT.fullmatch(one) else html.escape(plain(one)) for one in parts))
 
 
