@@ -29,6 +29,7 @@ FLOORS = (
     ("asd.detectors",),
     ("asd.evaluation", "asd.provenance"),
     ("asd.embedded",),
+    ("asd.page",),
     tuple(name.removesuffix(".py") for name in SCRIPTS),
     ("apps",),
 )  # fmt: skip
