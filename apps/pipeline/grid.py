@@ -5,8 +5,8 @@
 Each cell is the numbered scripts with an experiment of its own, <grid>_<recipe>_<type>_seed<N>, its
 log in result/<experiment>/cell/log.txt. A cell that is done is kept, one that fails does not stop
 the others, and an interrupted grid goes on where it was when it is run again. Writes grid.csv and
-grid.md, means and standard deviations over the seeds, into result/<grid>/. Exit status 1 when a
-cell failed.
+grid.md, means and standard deviations over the seeds, and report.html into result/<grid>/. Exit
+status 1 when a cell failed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from apps.pipeline import cells, settings, tables
+from apps.pipeline import cells, page, settings, tables
 from apps.pipeline.cells import Cell, Outcome
 from asd.messages import plain
 
@@ -57,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed += bool(ended.problem)
                 _tell(ended)
     folder = Path(all_cells[0].paths.cfg.result_directory, grid.name)
-    csv, markdown = tables.write(folder, tables.of(all_cells))
+    found = tables.of(all_cells)
+    csv, markdown = tables.write(folder, found)
     print(f"\n{markdown.read_text(encoding='utf-8')}")
     print(f"{csv} and {markdown}; mean and standard deviation over seeds, per cent")
+    print(f"{page.write(folder, grid.name, all_cells, found)}: the same for a browser")
     return 1 if failed else 0
 
 
