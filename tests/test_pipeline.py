@@ -213,15 +213,15 @@ def test_a_killed_script_is_told_with_its_exit_status(monkeypatch):
         "import sys; sys.exit(137)",
     ):
         with pytest.raises(UserError, match="fan: it was killed by SIGKILL, exit status 137; give"):
-            steps.run("fan: it", ["-c", code])
+            steps.run_python("fan: it", ["-c", code])
     with pytest.raises(UserError, match=r"^fan: it ended with 3: no message$"):
-        steps.run("fan: it", ["-c", "import sys; sys.exit(3)"])
+        steps.run_python("fan: it", ["-c", "import sys; sys.exit(3)"])
     with pytest.raises(UserError, match=r"^fan: it ended with 1: ZeroDivisionError: division by"):
-        steps.run("fan: it", ["-c", "1/0"])
+        steps.run_python("fan: it", ["-c", "1/0"])
     said = "import sys; sys.exit('error: a.wav: silent')"
     with pytest.raises(UserError, match=r"^fan: it: a.wav: silent$"):
-        steps.run("fan: it", ["-c", said], may_fail=1)
-    assert steps.run("fan: it", ["-c", "import sys; sys.exit(1)"], may_fail=1) == 1
+        steps.run_python("fan: it", ["-c", said], may_fail=1)
+    assert steps.run_python("fan: it", ["-c", "import sys; sys.exit(1)"], may_fail=1) == 1
 
 
 # With kfp.
@@ -268,6 +268,8 @@ def test_its_parameters_artefacts_and_order():
     assert kinds["comp-roc-curve", "roc"] == "system.ClassificationMetrics"
     assert kinds["comp-metrics", "metrics"] == "system.Metrics"
     assert kinds["comp-summarise", "results"] == "system.Dataset"
+    for name in ("comp-summarise", "comp-test", "comp-parity"):
+        assert kinds[name, "report"] == "system.HTML"
     tasks = spec["root"]["dag"]["tasks"]
     assert "configure" in tasks["download"]["dependentTasks"]
     assert tasks["download"]["retryPolicy"]["maxRetryCount"] == 3
@@ -323,6 +325,14 @@ def test_a_run_here_from_zip_to_released_models(kfp, tmp_path):
     metadata = "".join(path.read_text() for path in runs.glob("*/**/executor_output.json"))
     for name in ("fan_id_00_AUC", "fan_id_00_pAUC", "pump_id_00_AUC", "confidenceMetrics"):
         assert name in metadata
+    report = (runs / "report.html").read_text()
+    for machine in ("fan", "pump"):
+        assert f'href="report_{machine}.html"' in report
+    assert "100.00" in report and "<title>" in report
+    # fan was converted, and its report tells of it; pump was not.
+    own = {machine: (runs / f"report_{machine}.html").read_text() for machine in ("fan", "pump")}
+    assert ("The parity ladder" in own["fan"], "The parity ladder" in own["pump"]) == (True, False)
+    assert "runs/report.html: the report" in done.stdout
     pages = [path.read_text() for path in runs.glob("*/**/train/loss")]
     assert len(pages) == 2 and all("data:image/png;base64," in page for page in pages)
 

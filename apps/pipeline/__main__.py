@@ -101,9 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         run = cluster.submit(built, values, args.host, args.experiment)
         print(f"run {run} started")
         return None
-    table = local.run(chosen, args.out, args.parallel)
+    table, report = local.run(chosen, args.out, args.parallel)
     local.show(table)
     print(f"{table.parent.parent}: models, scores, curves of each step")
+    print(f"{report}: the report, for a browser")
     return None
 
 

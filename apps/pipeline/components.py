@@ -94,7 +94,7 @@ def train(
                                 Path(nothing))  # fmt: skip
         picture = steps.told(steps.train, Path(run.path), folders, machine_type)
     model.metadata["machine_type"] = machine_type
-    pages.write(Path(loss.path), f"{machine_type}: loss by epoch", picture)
+    pages.of_picture(Path(loss.path), f"{machine_type}: loss by epoch", picture)
 
 
 @_training
@@ -105,8 +105,10 @@ def test(
     model: Input[Model],
     scores: Output[Artifact],
     features: Output[Artifact],
+    report: Output[HTML],
 ):
-    """Score the test clips of one machine type: CSVs by id, result.csv, pictures."""
+    """Score the test clips of one machine type: CSVs by id, result.csv, pictures, report."""
+    import shutil
     from pathlib import Path
 
     from apps.pipeline import steps
@@ -115,6 +117,7 @@ def test(
                             Path(scores.path))  # fmt: skip
     steps.told(steps.test, Path(run.path), folders, machine_type)
     scores.metadata["machine_type"] = machine_type
+    shutil.copyfile(Path(scores.path, "report.html"), report.path)
 
 
 @_slim
@@ -181,6 +184,7 @@ def parity(
     scores: Input[Artifact],
     features: Input[Artifact],
     checked: Output[Artifact],
+    report: Output[HTML],
 ) -> bool:
     """Whether the int8 model and its C are still the model that was trained."""
     import shutil
@@ -191,7 +195,9 @@ def parity(
     shutil.copytree(scores.path, checked.path)
     folders = steps.Folders(Path(dataset.path), Path(features.path), Path(converted.path),
                             Path(checked.path))  # fmt: skip
-    return steps.told(steps.parity, Path(run.path), folders, machine_type)
+    kept = steps.told(steps.parity, Path(run.path), folders, machine_type)
+    shutil.copyfile(Path(checked.path, "report.html"), report.path)
+    return kept
 
 
 @_slim
@@ -209,13 +215,14 @@ def release(
 
 
 @_slim
-def summarise(scores: Input[list[Artifact]], results: Output[Dataset]):
-    """The AUCs of all machine types in one table, results.csv."""
+def summarise(scores: Input[list[Artifact]], results: Output[Dataset], report: Output[HTML]):
+    """The AUCs of all machine types in one table, results.csv, and on one page."""
     from pathlib import Path
 
     from apps.pipeline import steps
 
-    steps.told(steps.summarise, [Path(one.path) for one in scores], Path(results.path))
+    folders = [Path(one.path) for one in scores]
+    steps.told(steps.summarise, folders, Path(results.path), Path(report.path))
 
 
 @_training

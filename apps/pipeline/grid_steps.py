@@ -69,7 +69,7 @@ def run_cell(text: str, data: Path, models: Path, results: Path) -> str:
         cell.yaml.write_text(yaml.safe_dump(cell.values, sort_keys=False), encoding="utf-8")
         cells.write_record(cell.folder, Record(cell.made_of))
         try:
-            steps.run(cell.name, ["-m", "apps.pipeline.cell", str(cell.folder)])
+            steps.run_python(cell.name, ["-m", "apps.pipeline.cell", str(cell.folder)])
         except UserError as error:
             print(f"{error}; its log ends:")
             print("".join(cell.log.read_text(encoding="utf-8").splitlines(True)[-20:]))

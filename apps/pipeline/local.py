@@ -6,14 +6,17 @@ import contextlib
 import csv
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 import msgspec
 
+from apps.pipeline import pages, steps
 from apps.pipeline.parameters import Parameters
 from apps.pipeline.steps import FAILURE, scripts_python
 from asd.messages import plain
@@ -25,12 +28,16 @@ _ENDED = re.compile(r"Task '(?P<task>.+?)' finished with status (?P<status>[A-Z]
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def run(parameters: Parameters, out: Path, parallel: int) -> Path:
-    """Run the pipeline below `out`; the table of results, result.csv's layout.
+def run(parameters: Parameters, out: Path, parallel: int) -> tuple[Path, Path]:
+    """Run the pipeline below `out`.
 
     Parameters
     ----------
     parallel : machine types at once
+
+    Returns
+    -------
+    the table of results, result.csv's layout; the report, which leads to those of machine types
 
     Raises
     ------
@@ -39,7 +46,22 @@ def run(parameters: Parameters, out: Path, parallel: int) -> Path:
     from apps.pipeline.pipeline import Cluster, build
 
     pipeline = build(Cluster("local", parallel=parallel))
-    return run_pipeline(pipeline, msgspec.structs.asdict(parameters), out)
+    table = run_pipeline(pipeline, msgspec.structs.asdict(parameters), out)
+    return table, _reports(table.parent.parent, out)
+
+
+def _reports(root: Path, out: Path) -> Path:
+    """Bring the reports of a run together, with names that a browser knows; the first one."""
+    links, scores = {}, sorted(root.glob("*/test/scores"))
+    figures = steps.by_type(scores)
+    for machine_type, folder in zip(figures, scores, strict=True):
+        # With what became of the converted model, where it was converted.
+        latest = folder.parent.parent / "parity/report"
+        report = latest if latest.is_file() else folder.parent / "report"
+        links[machine_type] = f"report_{machine_type}.html"
+        shutil.copyfile(report, out / links[machine_type])
+    pages.of_figures(out / "report.html", figures, {k: quote(v) for k, v in links.items()})
+    return out / "report.html"
 
 
 def run_pipeline(pipeline: Any, arguments: dict[str, Any], out: Path) -> Path:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from apps.pipeline import dataset, parameters
+from apps.pipeline import dataset, pages, parameters
 from asd import config, files
 from asd.corpora.answers import one_line
 from asd.paths import Paths, record_of
@@ -49,7 +49,7 @@ def told(step: Callable[..., Any], *arguments: Any) -> Any:
 def configure(values: Mapping[str, Any], run: Path) -> None:
     """Check the parameters and write the YAML file of the run."""
     parameters.write(parameters.checked(values), run)
-    run("the check of names", ["-m", "apps.pipeline.parameters", str(run)])
+    run_python("the check of names", ["-m", "apps.pipeline.parameters", str(run)])
 
 
 def download(url: str, folder: Path) -> list[str]:
@@ -164,12 +164,25 @@ def release(run: Path, folders: Folders, target: Path) -> dict[str, str]:
     return released
 
 
-def summarise(results: Sequence[Path], table: Path) -> None:
-    """Join the tables of the machine types, in result.csv's layout."""
+def summarise(results: Sequence[Path], table: Path, report: Path) -> None:
+    """Join the tables of the machine types, in result.csv's layout, and show their figures."""
     name = config.load_config().result_file
     with files.whole_file(table) as temporary:
-        texts = [(folder / name).read_text(encoding="utf-8") for folder in results]
+        # Without labels there is none.
+        texts = [path.read_text(encoding="utf-8") for folder in results
+                 if (path := folder / name).is_file()]  # fmt: skip
         temporary.write_text("".join(texts), encoding="utf-8")
+    pages.of_figures(report, by_type(results), {})
+
+
+def by_type(results: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """The rows of metrics.csv of result folders, by machine type."""
+    found = {}
+    for folder in results:
+        (scored,) = folder.glob("anomaly_score_*_dev.json")
+        name = scored.name.removeprefix("anomaly_score_").removesuffix("_dev.json")
+        found[name] = _figures(folder)
+    return found
 
 
 def scripts_python() -> str:
@@ -224,10 +237,10 @@ def _script(
     """
     with _run_file(run, folders) as path:
         arguments = [str(HERE / name), "-d", "-c", str(path), "-m", machine_type, *more]
-        return run(f"{machine_type}: {name}", arguments, may_fail)
+        return run_python(f"{machine_type}: {name}", arguments, may_fail)
 
 
-def run(what: str, arguments: Sequence[str], may_fail: int = 0) -> int:
+def run_python(what: str, arguments: Sequence[str], may_fail: int = 0) -> int:
     """Run the Python of the scripts; see `_script`."""
     done = subprocess.run(
         [scripts_python(), *arguments], stderr=subprocess.PIPE, text=True, check=False,
