@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class CPResNet(nn.Module):
-    """Waves, (n, samples), to logits, (n, 6)."""
+    """Waves, (n, samples), to the mean of the last map, (n, channels), and logits, (n, 6)."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class CPResNet(nn.Module):
         self.cls = nn.Conv2d(before, N_SECTIONS, 1, bias=False)
         self.cls_bn = nn.BatchNorm2d(N_SECTIONS)
 
-    def forward(self, waves: torch.Tensor) -> torch.Tensor:
+    def forward(self, waves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         spectra = torch.stft(waves, N_FFT, HOP, window=self.window, center=False,
                              return_complex=True)  # fmt: skip
         power = spectra.real.square() + spectra.imag.square()
@@ -82,7 +82,7 @@ class CPResNet(nn.Module):
             if isinstance(block, Block):
                 x = block(x)
                 x = functional.max_pool2d(x, 2) if name == "s1b1" else x
-        return self.cls_bn(self.cls(x)).mean((2, 3))
+        return x.mean((2, 3)), self.cls_bn(self.cls(x)).mean((2, 3))
 
     def weight(self, name: str) -> torch.Tensor:
         """The weight of ours by its name: in.conv, s1b1.conv1, s2b1.skip.conv, cls.conv."""
@@ -119,12 +119,12 @@ class Classifier:
         return own + OUTLIERS * others
 
     def embeddings(self, _: int) -> None:
-        """Write the logits of all clips, in training and in inference, and the loss."""
+        """Write the mean map of all clips, in training and in inference, and the loss."""
         with torch.no_grad():
-            inference = self.network.eval()(self.waves)
+            inference, _ = self.network.eval()(self.waves)
             before = {name: one.clone() for name, one in self.network.state_dict().items()}
-            training = self.network.train()(self.waves)
-            loss = self._loss(training)
+            training, logits = self.network.train()(self.waves)
+            loss = self._loss(logits)
             self.network.load_state_dict(before)
         np.savez(self.folder / "theirs.npz", inference=inference.numpy(),
                  training=training.numpy(), loss=loss.numpy())  # fmt: skip
@@ -133,7 +133,7 @@ class Classifier:
         """Steps of training; the last one's loss."""
         self.network.train()
         for _ in range(count):
-            loss = self._loss(self.network(self.waves))
+            loss = self._loss(self.network(self.waves)[1])
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
