@@ -603,3 +603,8 @@ def test_the_largest_normalised_are_the_largest_of_the_normalised():
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="gamma"):
         PooledNormalization(affine=True)
+    for affine in (False, True):
+        choice = Choice(Path("x.yaml"), "detector.network", "multiresnet",
+                        {"width": 16, "n_ffts": [256], "fft": False, "affine": affine})  # fmt: skip
+        stem = kinds.build(choice, 16000, RATE).get_layer("stft0.stem.bn")
+        assert isinstance(stem, PooledNormalization) != affine
