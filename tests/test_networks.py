@@ -577,34 +577,3 @@ def test_a_spectrogram_is_the_same_in_training_where_magnitudes_are_compiled():
                 if "PartitionedCall" in node.op]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         assert compiled == [True]
-
-
-def test_the_largest_normalised_are_the_largest_of_the_normalised():
-    keras_model.start_tensorflow(0)
-    import tensorflow as tf
-
-    from asd.networks.layers import BatchNormalization, PooledNormalization
-
-    rng = np.random.default_rng(0)
-    x = tf.constant(3 + 2 * rng.standard_normal((4, 12, 13, 5)), tf.float32)
-    weights = tf.constant(rng.standard_normal((4, 5, 6, 5)), tf.float32)
-    together, plain = PooledNormalization(), BatchNormalization(affine=False)
-    pool = tf.keras.layers.MaxPooling2D(3, 2)
-    found = []
-    for run in (together, lambda x, training: pool(plain(x, training=training))):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = run(x, training=True)
-            loss = tf.reduce_sum(weights * y * y)
-        found.append((y, tape.gradient(loss, x), run(x, training=False)))
-    found = [(*ones, *layer.weights) for ones, layer in zip(found, (together, plain), strict=True)]
-    assert tuple(found[0][0].shape) == together.compute_output_shape(x.shape)
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="gamma"):
-        PooledNormalization(affine=True)
-    for affine in (False, True):
-        choice = Choice(Path("x.yaml"), "detector.network", "multiresnet",
-                        {"width": 16, "n_ffts": [256], "fft": False, "affine": affine})  # fmt: skip
-        stem = kinds.build(choice, 16000, RATE).get_layer("stft0.stem.bn")
-        assert isinstance(stem, PooledNormalization) != affine

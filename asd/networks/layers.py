@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
-
-from asd.networks.passes import fused
 
 
 @keras.saving.register_keras_serializable("asd")
@@ -147,70 +144,4 @@ class PaddedMaxPooling2D(keras.layers.MaxPooling2D):
         return (shape[0], *halves, shape[3])
 
 
-@keras.saving.register_keras_serializable("asd")
-class PooledNormalization(BatchNormalization):
-    """Batch normalisation without gamma and beta, then the largest of 3 x 3, step 2.
-
-    In training the largest are taken first, and only they are normalised: normalisation rises, so
-    the largest stay the largest. That takes three quarters of the time, and the normalised images
-    are not kept for the gradient.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"affine": False} | kwargs)
-        if self.affine:
-            raise ValueError("with gamma, which may be negative, the smallest could be the largest")
-
-    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """(n, height, width, c) -> (n, (height - 1) // 2, (width - 1) // 2, c)."""
-        if not (training and self.trainable and x.dtype == self.moving_mean.dtype == "float32"):
-            return tf.nn.max_pool2d(super().call(x, training=training), **POOL)
-        y, mean, variance = _pooled(x, self.epsilon)
-        self._follow(mean, variance, tf.size(x) // x.shape[-1])
-        return y
-
-    def compute_output_spec(
-        self, x: keras.KerasTensor, training: bool = False
-    ) -> keras.KerasTensor:
-        """The shape of `call`."""
-        return keras.KerasTensor(self.compute_output_shape(x.shape), self.compute_dtype)
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of `call`."""
-        halves = (size and (size - 1) // 2 for size in shape[1:3])
-        return (shape[0], *halves, shape[3])
-
-
-def _pooled(x: tf.Tensor, epsilon: float) -> Normalised:
-    """The largest, normalised by all of the images; the moments have no gradient."""
-
-    @tf.custom_gradient
-    def run(x: tf.Tensor) -> tuple[Normalised, Callable]:
-        size, n = x.shape[-1], tf.cast(tf.size(x) // x.shape[-1], x.dtype)
-        _, mean, unbiased = _fused(x, tf.ones(size), tf.zeros(size), epsilon)
-        rate = tf.math.rsqrt(unbiased * ((n - 1) / n) + epsilon)
-        largest = tf.nn.max_pool2d(x, **POOL)
-        y = (largest - mean) * rate
-
-        def gradient(g: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
-            # Of a normalised x, rate * (g - mean of g - x * mean of g x), where g is 0 but at the
-            # largest.
-            of_mean, of_square = (tf.reduce_sum(one, (0, 1, 2)) / n for one in (g, g * y))
-            at_largest = tf.raw_ops.MaxPoolGrad(
-                orig_input=x, orig_output=largest, grad=g * rate, ksize=[1, 3, 3, 1],
-                strides=[1, 2, 2, 1], padding="VALID",
-            )  # fmt: skip
-            slope = -tf.square(rate) * of_square
-            return fused(_sum)(at_largest, x, slope, -rate * of_mean - slope * mean)
-
-        return (y, mean, unbiased), gradient
-
-    return run(x)
-
-
-def _sum(at_largest: tf.Tensor, x: tf.Tensor, slope: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    return at_largest + (x * slope + offset)
-
-
-POOL = {"ksize": 3, "strides": 2, "padding": "VALID"}
 PAD_BY_ONE = ((0, 0), (1, 1), (1, 1), (0, 0))

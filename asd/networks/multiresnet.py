@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from asd.networks import initialisers
-from asd.networks.layers import BatchNormalization, PaddedMaxPooling2D, PooledNormalization
+from asd.networks.layers import BatchNormalization, PaddedMaxPooling2D
 from asd.networks.settings import MultiResNet
 from asd.networks.spectra import Spectrogram, Spectrum
 from common import UserError
@@ -190,13 +190,9 @@ def _stft_branch(parts: _Parts, spectrogram, name: str):
     x = parts.norm(spectrogram, f"{name}.bn_freq")
     x = layers.Reshape((*x.shape[1:], 1), name=f"{name}.image")(x)
     stem, n_channels = f"{name}.stem", parts.width >> (STAGES - 1)
-    x = parts.conv(x, stem, n_channels, 7, step=2)
-    if parts.settings.affine:
-        x = layers.MaxPooling2D(3, 2, name=f"{stem}.max")(parts.norm(x, f"{stem}.bn"))
-    else:
-        x = PooledNormalization(name=f"{stem}.bn")(x)
+    x = parts.norm(parts.conv(x, stem, n_channels, 7, step=2), f"{stem}.bn")
     # The largest, then ReLU, is ReLU, then the largest; so on a quarter of the values.
-    x = _relu(x, stem)
+    x = _relu(layers.MaxPooling2D(3, 2, name=f"{stem}.max")(x), stem)
     for i in range(1, STAGES + 1):
         x = _block(parts, x, f"{name}.s{i}a", n_channels << (i - 1), step=1 if i == 1 else 2)
         x = _block(parts, x, f"{name}.s{i}b", n_channels << (i - 1), step=1)
