@@ -580,3 +580,28 @@ def test_wrong_keys_are_named(data):
         write_config(data, detector={"kind": "frozen", "backend": KNN, "embedding": values})
         with pytest.raises(UserError, match=rf"test\.yaml: .*key {re.escape(key)}\b"):
             kinds.of(config.load_config(data / "test.yaml"))
+
+
+def test_a_keras_network_is_compiled_with_its_weights_as_constants_unless_they_are_large(
+    monkeypatch,
+):
+    keras_model.start_tensorflow(0)
+    import keras
+    import tensorflow as tf
+
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, use_bias=False)(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    spec = tf.TensorSpec((None, 8, 8, 1), tf.float32)
+    values = tf.constant(np.random.default_rng(0).standard_normal((1, 8, 8, 1)), tf.float32)
+    (embedding,) = (call := engines.constant(model, spec))(values)
+    assert not [one.type for one in call.graph.get_operations() if "Variable" in one.type]
+    np.testing.assert_allclose(embedding, model(values), rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(
+        engines, "CONSTANT_BYTES", sum(4 * w.numpy().size for w in model.weights) - 1
+    )
+    (large,) = (call := engines.constant(model, spec))(values)
+    graph = call.get_concrete_function().graph
+    assert [one.type for one in graph.get_operations() if "Variable" in one.type]
+    np.testing.assert_allclose(large, embedding, rtol=1e-5, atol=1e-6)

@@ -561,3 +561,19 @@ def test_a_spectrogram_network_becomes_tflite():
     run.invoke()
     ours = run.get_tensor(run.get_output_details()[0]["index"])
     assert np.allclose(ours, network(inputs[:1]), atol=1e-4)
+
+
+def test_a_spectrogram_is_the_same_in_training_where_magnitudes_are_compiled():
+    keras_model.start_tensorflow(0)
+    import tensorflow as tf
+
+    from asd.networks.spectra import Spectrogram
+
+    layer = Spectrogram(256, RATE, (200, 7000))
+    waves = np.random.default_rng(0).standard_normal((3, 4000)).astype(np.float32)
+    call = tf.function(layer).get_concrete_function(tf.constant(waves), training=True)
+    np.testing.assert_allclose(call(tf.constant(waves)), layer(waves), rtol=1e-5)
+    compiled = [node.attr["_XlaMustCompile"].b for node in call.graph.as_graph_def().node
+                if "PartitionedCall" in node.op]  # fmt: skip
+    if not tf.config.list_physical_devices("GPU"):
+        assert compiled == [True]

@@ -59,6 +59,19 @@ def test_the_share_is_of_the_fastest_way_of_each_convolution(pair):
     assert (set(alone.published), set(alone.ours)) == ({10.0}, {8.0})
 
 
+def test_short_steps_are_timed_together_and_have_no_convolutions(tmp_path, monkeypatch):
+    monkeypatch.setattr(networks, "Worker", Told)
+    monkeypatch.setitem(STEPS, "masked", (20.0, 60.0))
+    monkeypatch.setitem(STEPS, "closed", (10.0, 40.0))
+    case = networks.CASES["made"]
+    pair = networks.Pair(case, networks.SIZES["small"], sys.executable, tmp_path)
+    pair.shapes = []
+    rows = list(networks.steps(pair, 0.0))
+    assert case.steps == 20 and len(rows) == 4  # two ways of PyTorch by two clocks
+    assert (rows[0].published, rows[0].ours) == ([1.0, 1.0], [0.2, 0.2])
+    assert (rows[3].published, rows[3].ours) == ([2.0, 2.0], [0.4, 0.4])
+
+
 def test_other_networks_are_not_compared(pair, monkeypatch):
     monkeypatch.setattr(Told, "off", 1e-4)  # of 2, so half of what is too far
     assert pair.check() == pytest.approx(5e-5)
@@ -114,5 +127,30 @@ def test_our_side_trains_measures_and_is_the_network_of_the_recipe(pair):
     before = [one.numpy() for one in way.network.weights]
     way.embeddings(2)
     assert all(np.array_equal(a, b) for a, b in zip(before, way.network.weights, strict=True))
-    assert np.isfinite(way.step())
+    assert np.isfinite(way.step(1))
     assert not np.array_equal(before[-1], way.network.weights[-1])
+
+
+@pytest.mark.parametrize("name", ["cpresnet", "made"])
+def test_our_side_of_2021_takes_steps_and_writes_what_is_compared(name, tmp_path, monkeypatch):
+    from apps.benchmarks import networks_ours
+
+    monkeypatch.setattr(networks, "Worker", Told)
+    size = networks.SIZES["small"]
+    networks.Pair(networks.CASES[name], size, sys.executable, tmp_path)
+    cfg = config.load_config(tmp_path / "case.yaml")
+    way = networks_ours.WAYS[cfg.detector.kind](cfg, {"batch": size.batch}, tmp_path)
+    way.embeddings(1)
+    with np.load(tmp_path / "ours.npz") as one, np.load(tmp_path / "weights.npz") as weights:
+        assert np.isfinite(one["loss"]) and len(one["training"]) == 2 * size.batch
+        before = dict(weights)
+    assert way.step(2) < float(np.load(tmp_path / "ours.npz")["loss"])
+    way.embeddings(1)
+    described = networks_ours.shapes(way.network, size.batch)
+    if name == "cpresnet":  # 24 of blocks, of the input, of classes, of two shortcuts
+        assert len(described) == len(before) == 28
+        assert {one["kernel"][0] for one in described} == {1, 3, 5}
+    else:
+        assert not described
+        closed = before["h1/kernel"] == 0
+        assert closed.sum() == 16 * 15 / 2  # each unit sees those of at most its own degree

@@ -23,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,63 +33,19 @@ import yaml
 
 import common
 from apps.benchmarks.measure import Row, show, write_table
+from apps.benchmarks.networks_cases import CASES, LAYOUTS, SIZES, Case, Size
 from apps.benchmarks.serving import Worker
 from asd import cli
 from common import UserError
 
 NEAR = 1e-4  # how far embeddings may be apart, as a part of the largest
-LAYOUTS = {"first": "PyTorch", "last": "PyTorch, channels last"}
 UNITS = {"wall": "s", "cpu": "CPU s"}
-RECIPE = common.HERE / "recipes/scac_trainable.yaml"
+RECIPES = common.HERE / "recipes"
 SAMPLE_RATE = 16000  # Hz, the recipe's
 SUB_CLUSTERS = 16  # the recipe's
 MIXUP = 0.5  # the recipe's probability
 CHECKED = 8  # clips whose embeddings are compared
 IDS, DISTINCT, TRAIN_CLIPS = 4, 16, 64  # machine ids; wavs with bytes of their own; to train on
-
-
-@dataclass(frozen=True)
-class Case:
-    """Networks that are compared.
-
-    Attributes
-    ----------
-    title : in the table
-    values : of the YAML's section `detector.network`; the width is that of the size. Its kind is
-        also the name in `networks_torch.NETWORKS`.
-    least : ratios that are asked for, if any are
-    """
-
-    title: str
-    values: dict[str, Any]
-    least: float | None = None
-
-
-BRANCH = {"kind": "multiresnet", "n_ffts": [1024], "range_hz": [200, 8000], "fft": False}
-CASES = {
-    "spectrogram": Case("spectrogram branch", BRANCH, least=1),
-    "whole": Case("both branches", BRANCH | {"fft": True}),
-}
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured."""
-
-    batch: int
-    width: int
-    classes: int
-    seconds: float  # of a clip
-    turns: int
-    clips: int  # to score
-    scorings: int
-
-
-SIZES = {
-    "full": Size(64, 128, 187, 10.0, 9, 1000, 3),
-    "medium": Size(64, 128, 187, 10.0, 2, 200, 1),
-    "small": Size(4, 16, 5, 5.0, 2, 8, 1),
-}
 
 
 class Pair:
@@ -99,21 +54,23 @@ class Pair:
     def __init__(self, case: Case, size: Size, python: Path, work: Path) -> None:
         self.case, self.size, self.work = case, size, work
         work.mkdir(parents=True, exist_ok=True)
-        values = case.values | {"width": size.width}
+        self.width, self.batch = min(case.width, size.width), min(case.batch, size.batch)
+        values = case.values(self.width)
         self._settings = {
             "network": values, "classes": size.classes, "of_each": SUB_CLUSTERS, "mixup": MIXUP,
-            "batch": size.batch, "sample_rate": SAMPLE_RATE,
+            "batch": self.batch, "sample_rate": SAMPLE_RATE,
             "n_samples": round(size.seconds * SAMPLE_RATE), "threads": cores(),
         }  # fmt: skip
-        detector = {
-            "kind": "embedding", "learn_from": "own", "seconds": size.seconds, "network": values,
-            "backend": {"kind": "knn", "distance": "cosine", "neighbours": 1},
-        }  # fmt: skip
+        detector: dict[str, Any] = {"learn_from": "own", "network": values}
+        if case.values(1)["kind"] != "made":
+            detector["seconds"] = size.seconds
+        if case.scored:
+            detector["backend"] = {"kind": "knn", "distance": "cosine", "neighbours": 1}
         folders = {f"{name}_directory": str(work / name) for name in ("feature", "model", "result")}
         config = {
-            "base": str(RECIPE), "experiment": "", "corpus": "dcase2020", **folders,
+            "base": str(RECIPES / case.recipe), "experiment": "", "corpus": "dcase2020", **folders,
             "dev_directory": str(work / "data"), "detector": detector,
-            "fit": {"epochs": 1, "batch_size": size.batch, "verbose": 0},
+            "fit": {"epochs": 1, "batch_size": self.batch, "verbose": 0},
         }  # fmt: skip
         (work / "case.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         self._tell()
@@ -134,10 +91,10 @@ class Pair:
         ------
         UserError : too far; they are not the same network.
         """
-        n = min(CHECKED, self.size.batch)
+        n = min(CHECKED, self.batch)
         self.ours.ask("embeddings", n)
         worst = 0.0
-        for layout in LAYOUTS:
+        for layout in self.case.ways:
             self.theirs.ask("embeddings", layout, n)
             with np.load(self.work / "ours.npz") as ours, np.load(self.work / "theirs.npz") as them:
                 for name in ours.files:
@@ -161,39 +118,54 @@ def cores() -> int:
 
 def steps(pair: Pair, worst: float) -> Iterator[Row]:
     """Training steps, and the convolutions of one alone, by turns."""
-    took: dict[str, list[dict[str, float]]] = {"ours": [], **{layout: [] for layout in LAYOUTS}}
+    ways, count = pair.case.ways, pair.case.steps
+    took: dict[str, list[dict[str, float]]] = {"ours": [], **{way: [] for way in ways}}
     alone: dict[str, list[Any]] = {way: [] for way in took}
     for turn in range(-1, pair.size.turns):  # the first compiles
         for way in took:
             worker, arguments = (pair.ours, ()) if way == "ours" else (pair.theirs, (way,))
-            step = worker.ask("step", *arguments)
-            convolutions = worker.ask("convolutions", *arguments)["result"]
+            step = worker.ask("step", *arguments, count)
+            convolutions = worker.ask("convolutions", *arguments)["result"] if pair.shapes else []
             if turn >= 0:
-                took[way].append(step)
+                took[way].append({clock: step[clock] / count for clock in UNITS})
                 alone[way].append(convolutions)
-    medians = {way: np.median(ones, axis=0) for way, ones in alone.items()}  # (layers, 2)
-    best = np.min(list(medians.values()), axis=0).sum(axis=0)
-    title = pair.case.title
-    for i, (clock, unit) in enumerate(UNITS.items()):
-        ours = [one[clock] for one in took["ours"]]
-        for layout, name in LAYOUTS.items():
-            theirs = [one[clock] for one in took[layout]]
-            row = Row(f"training step, {title}, {name}", unit, theirs, list(ours))
-            row.least = pair.case.least
-            row.note = f"batch {pair.size.batch}; embeddings and loss {worst:.0e} apart at most"
+    for i, clock in enumerate(UNITS):
+        seconds = {way: [one[clock] for one in ones] for way, ones in took.items()}
+        for way, name in ways.items():
+            row = Row(f"training step, {pair.case.title}, {name}", UNITS[clock], seconds[way],
+                      seconds["ours"], least=pair.case.least)  # fmt: skip
+            row.note = f"batch {pair.batch}; outputs and loss {worst:.0e} apart at most"
             yield row
-        for layout, name in LAYOUTS.items():
-            sums = [
-                [float(np.sum(one, axis=0)[i]) for one in alone[way]] for way in (layout, "ours")
-            ]
-            yield Row(f"its convolutions alone, {title}, {name}", unit, *sums)
-        layout = min(LAYOUTS, key=lambda one: float(np.median([t[clock] for t in took[one]])))
-        shares = [[100 * best[i] / one[clock] for one in took[way]] for way in (layout, "ours")]
-        row = Row(f"step, of what its convolutions reach alone, {title}, by {unit}", "%", *shares)
-        row.more_is_better = True
-        row.note = (f"{LAYOUTS[layout]}; the fastest way of each of {len(pair.shapes)} "
-                    f"convolutions together {best[i]:.2f} {unit}; 50 is asked")  # fmt: skip
-        yield row
+        if pair.shapes:
+            yield from of_convolutions(pair, i, seconds, alone)
+
+
+def of_convolutions(
+    pair: Pair, i: int, seconds: dict[str, list[float]], alone: dict[str, list[Any]]
+) -> Iterator[Row]:
+    """What convolutions take alone, and of that rate what steps reach.
+
+    Parameters
+    ----------
+    i : the clock, of `UNITS`
+    seconds : of steps, by way
+    alone : of each turn the seconds of each convolution, (convolutions, clocks), by way
+    """
+    unit, title = list(UNITS.values())[i], pair.case.title
+    sums = {way: [float(np.sum(one, axis=0)[i]) for one in ones] for way, ones in alone.items()}
+    for way, name in pair.case.ways.items():
+        yield Row(f"its convolutions alone, {title}, {name}", unit, sums[way], sums["ours"])
+    medians = [np.median(ones, axis=0) for ones in alone.values()]  # (convolutions, clocks) each
+    best = np.min(medians, axis=0).sum(axis=0)[i]
+    faster = min(pair.case.ways, key=lambda way: float(np.median(seconds[way])))
+    shares = [[100 * best / one for one in seconds[way]] for way in (faster, "ours")]
+    row = Row(f"step, of what its convolutions reach alone, {title}, by {unit}", "%", *shares)
+    row.more_is_better = True
+    row.note = (f"{pair.case.ways[faster]}; the fastest way of each of {len(pair.shapes)} "
+                f"convolutions together {best:.2f} {unit}")  # fmt: skip
+    if pair.case.scored:
+        row.note += "; 50 is asked"
+    yield row
 
 
 def scoring(pair: Pair) -> Iterator[Row]:
@@ -202,8 +174,8 @@ def scoring(pair: Pair) -> Iterator[Row]:
     paths = sorted(map(str, (data / "test").iterdir()))
     pair.ours.ask("train")
     pair.ours.ask("scorer")
-    network = pair.case.values
-    width = pair.size.width * (len(network["n_ffts"]) + network["fft"])
+    network = pair.case.values(pair.width)
+    width = pair.width * (len(network["n_ffts"]) + network["fft"])
     known = np.random.default_rng(0).standard_normal((TRAIN_CLIPS, width), np.float32)
     np.save(pair.work / "known.npy", known)
     files = [str(pair.work / name) for name in ("listed.txt", "known.npy", "scores.npy")]
@@ -251,7 +223,8 @@ def measured(case: Case, size: Size, python: Path, work: Path) -> Iterator[Row]:
     pair = Pair(case, size, python, work)
     try:
         yield from steps(pair, pair.check())
-        yield from scoring(pair)
+        if case.scored:
+            yield from scoring(pair)
     finally:
         pair.end()
 

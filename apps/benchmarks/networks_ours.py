@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import keras_model
+from apps.benchmarks.networks_ours_2021 import Classifier, Density
 from apps.benchmarks.serving import serve
 from asd import config, store
 from asd.config import Config
@@ -90,12 +91,17 @@ class Way:
         self.network.set_weights(before)
         np.savez(self.folder / "ours.npz", inference=inference, training=training, loss=loss)
 
-    def step(self) -> float:
-        """A step of training; its loss."""
+    def step(self, count: int) -> float:
+        """Steps of training; the last one's loss."""
         import tensorflow as tf
 
-        self._steps += 1
-        return float(self._learner._step(*self._batch, tf.constant(1), tf.constant(self._steps)))
+        for _ in range(count):
+            self._steps += 1
+            loss = self._learner._step(*self._batch, tf.constant(1), tf.constant(self._steps))
+        return float(loss)
+
+
+WAYS = {"embedding": Way, "auxiliary": Classifier, "density": Density}  # by kind of detector
 
 
 def shapes(network: Any, batch: int) -> list[dict[str, Any]]:
@@ -107,7 +113,7 @@ def shapes(network: Any, batch: int) -> list[dict[str, Any]]:
     import keras
 
     found = []
-    for layer in network.layers:
+    for layer in getattr(network, "layers", ()):
         if isinstance(layer, keras.layers.Conv2D):
             size = layer.kernel_size[0]
             found.append({
@@ -204,7 +210,7 @@ def main(folder: Path) -> None:
     """Serve."""
     settings = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     cfg = config.load_config(folder / "case.yaml")
-    way = Way(cfg, settings, folder)
+    way = WAYS[cfg.detector.kind](cfg, settings, folder)
     described = shapes(way.network, settings["batch"])
     alone: list[Convolutions] = []
     scorers: list[Scorer] = []

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from apps.benchmarks.networks_torch_2021 import Classifier, Density
+from apps.benchmarks.networks_torch_alone import convolutions
 from apps.benchmarks.serving import serve
 
 FFT_KERNELS = ((256, 64), (64, 32), (16, 4))  # length and step
@@ -169,9 +170,6 @@ class ScAdaCos(nn.Module):
         return -(labels * likely.log()).sum(1).mean()
 
 
-NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {"multiresnet": MultiResNet}
-
-
 def mixed(
     waves: torch.Tensor, labels: torch.Tensor, probability: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -193,7 +191,7 @@ class Way:
     def __init__(self, settings: dict[str, Any], folder: Path, layout: str) -> None:
         torch.manual_seed(0)
         self.settings, self.folder = settings, folder
-        self.network = NETWORKS[settings["network"]["kind"]](settings)
+        self.network = MultiResNet(settings)
         with torch.no_grad():
             arrays = dict(np.load(folder / "weights.npz"))
             centres = arrays.pop("centres")
@@ -223,14 +221,15 @@ class Way:
         np.savez(self.folder / "theirs.npz", inference=inference.numpy(),
                  training=training.numpy(), loss=loss.numpy())  # fmt: skip
 
-    def step(self) -> float:
-        """A step of training; its loss."""
+    def step(self, count: int) -> float:
+        """Steps of training; the last one's loss."""
         self.network.train()
-        waves, labels = mixed(self.waves, self.labels, self.settings["mixup"])
-        loss = self.head(self.network(waves), labels)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        for _ in range(count):
+            waves, labels = mixed(self.waves, self.labels, self.settings["mixup"])
+            loss = self.head(self.network(waves), labels)
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
         return loss.item()
 
     def score(self, listed: str, known: str, out: str) -> None:
@@ -249,6 +248,13 @@ class Way:
         np.save(out, (1 - nearest).numpy())
 
 
+WAYS: dict[str, Callable[[dict[str, Any], Path, str], Any]] = {
+    "multiresnet": Way,
+    "cpresnet": Classifier,
+    "made": Density,
+}
+
+
 def samples(path: str) -> np.ndarray:
     """Of a wav of 16 bits, full scale 1."""
     with wave.open(path) as file:
@@ -256,41 +262,20 @@ def samples(path: str) -> np.ndarray:
     return np.frombuffer(content, "<i2").astype(np.float32) / 32768
 
 
-def convolutions(shapes: list[dict[str, Any]], layout: str) -> list[list[float]]:
-    """Wall and CPU seconds of each convolution alone, forward and backward."""
-    seconds = []
-    for one in shapes:
-        n, height, width, channels = one["input"]
-        x = torch.randn(n, channels, width, height, requires_grad=one["of_input"])
-        kernel = torch.randn(one["channels"], channels, *one["kernel"][::-1], requires_grad=True)
-        if layout == "last":
-            x, kernel = (a.detach().contiguous(memory_format=torch.channels_last)
-                         .requires_grad_(a.requires_grad) for a in (x, kernel))  # fmt: skip
-        padding = tuple(one["padding"][::-1])
-        y = functional.conv2d(x, kernel, None, tuple(one["step"][::-1]), padding)
-        wanted = [a for a in (x, kernel) if a.requires_grad]
-        gradient = torch.randn_like(y)
-        wall, cpu = time.perf_counter(), time.process_time()
-        y = functional.conv2d(x, kernel, None, tuple(one["step"][::-1]), padding)
-        torch.autograd.grad(y, wanted, gradient)
-        seconds.append([time.perf_counter() - wall, time.process_time() - cpu])
-    return seconds
-
-
 def main(folder: Path) -> None:
     """Serve."""
     settings = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     torch.set_num_threads(settings["threads"])
-    ways: dict[str, Way] = {}
+    ways: dict[str, Any] = {}
 
-    def way(layout: str) -> Way:
+    def way(layout: str) -> Any:
         if layout not in ways:
-            ways[layout] = Way(settings, folder, layout)
+            ways[layout] = WAYS[settings["network"]["kind"]](settings, folder, layout)
         return ways[layout]
 
     serve({
         "embeddings": lambda layout, n: way(layout).embeddings(n),
-        "step": lambda layout: way(layout).step(),
+        "step": lambda layout, count: way(layout).step(count),
         "score": lambda layout, *names: way(layout).score(*names),
         "convolutions": lambda layout: convolutions(settings["convolutions"], layout),
     })  # fmt: skip

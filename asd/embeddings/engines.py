@@ -24,10 +24,14 @@ from asd.tflite import body, keras_file
 from common import HERE, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import keras
+    import tensorflow as tf
 
 MOST_BYTES = (1 << 31) - 1  # of a file: what a protobuf, and so an ONNX file, can have
 KERAS_BYTES = 1 << 30  # of a Keras file's arrays: pre-trained transformers have 400 MB
+CONSTANT_BYTES = 1 << 26  # of arrays that are compiled as constants, of which there are copies then
 EXTRA = "asd/embeddings/requirements.txt"  # what .onnx needs beside the project's requirements
 # A tensor of an ONNX file whose values are in another: its field 13 with the key "location".
 ELSEWHERE = re.compile(rb"j.{1,3}\n\x08location\x12", re.DOTALL)
@@ -101,13 +105,33 @@ def _keras(path: Path) -> Opened:
     source, target = model.inputs[0], model.outputs[0]
     if "float" not in source.dtype:
         raise UserError(f"its input is of {source.dtype}; one of float32 is needed")
-    spec = tf.TensorSpec(source.shape, source.dtype)
-    call = tf.function(lambda x: model(x, training=False), input_signature=[spec])
+    call = constant(model, tf.TensorSpec(source.shape, source.dtype))
 
     def run(values: np.ndarray) -> np.ndarray:
-        return call(tf.constant(values, source.dtype)).numpy()
+        return call(tf.constant(values, source.dtype))[0].numpy()
 
     return tuple(source.shape), tuple(target.shape), run
+
+
+def constant(network: keras.Model, spec: tf.TensorSpec) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """A network in inference, compiled with its weights as constants.
+
+    A convolution and the normalisation and ReLU behind it are then one operation, and no weight is
+    laid out anew for every clip: a MultiResNet takes a sixth less time. Where the weights are large
+    they stay variables.
+
+    Parameters
+    ----------
+    network : of Keras
+    spec : of its input
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+
+    call = tf.function(lambda x: [network(x, training=False)], input_signature=[spec])
+    if sum(one.numpy().nbytes for one in network.weights) > CONSTANT_BYTES:
+        return call
+    return convert_to_constants.convert_variables_to_constants_v2(call.get_concrete_function())
 
 
 def with_body(path: Path, tflite: Path) -> Engine:

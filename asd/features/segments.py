@@ -104,6 +104,9 @@ class Segments(Waves):
         def read(first: int) -> tuple[np.ndarray, np.ndarray]:
             some = order[first : first + size]
             rng = np.random.default_rng([*seed, first])
-            return some, np.stack([self.wave(int(i), rng) for i in some])
+            found = np.empty((len(some), self.n_samples), np.float32)
+            for row, i in enumerate(some):
+                found[row] = self.wave(int(i), rng)
+            return some, found
 
         yield from ahead(read, range(0, len(order), size))

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import common
 from asd.features.snippets import QUIETEST
+from asd.networks.passes import fused
 
 FLOOR = 2.22e-16  # below it magnitudes are no louder in dB: float64's epsilon
 
@@ -23,6 +24,11 @@ def bins(n_fft: int, sample_rate: int, range_hz: tuple[float, float]) -> slice:
     """The bins of a Fourier transform whose frequencies lie in a range, both ends included."""
     low, high = (limit * n_fft / sample_rate for limit in range_hz)
     return slice(math.ceil(low), min(math.floor(high), n_fft // 2) + 1)
+
+
+def _magnitudes(spectra: tf.Tensor, start: int, stop: int) -> tf.Tensor:
+    """Of bins from start to before stop."""
+    return tf.abs(spectra[:, :, start:stop])
 
 
 @keras.saving.register_keras_serializable("asd")
@@ -71,7 +77,7 @@ class Spectrogram(keras.layers.Layer):
             self.filters = common.mel_filters(feature).T[self.bins]
         self.mode = {"zeros": "CONSTANT", "reflect": "REFLECT"}[padding]
 
-    def call(self, waves: tf.Tensor) -> tf.Tensor:
+    def call(self, waves: tf.Tensor, training: bool = False) -> tf.Tensor:
         """(n_clips, n_samples) -> (n_clips, n_frames, n_bins or n_mels)."""
         hop = self.n_fft // 2
         padded = tf.pad(waves, ((0, 0), (hop, hop)), self.mode)
@@ -79,7 +85,8 @@ class Spectrogram(keras.layers.Layer):
         hops = tf.reshape(padded[:, : n_hops * hop], (-1, n_hops, hop))
         frames = tf.concat([hops[:, :-1], hops[:, 1:]], axis=2)
         spectra = tf.signal.rfft(frames * tf.constant(self.window, waves.dtype))
-        values = tf.abs(spectra[:, :, self.bins])
+        magnitudes = fused(_magnitudes) if training else _magnitudes
+        values = magnitudes(spectra, self.bins.start, self.bins.stop)
         if self.filters is not None:
             values = tf.matmul(values, tf.constant(self.filters, waves.dtype))
         if self.own["log"]:
