@@ -18,27 +18,26 @@ from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds
-from asd.detectors.network import ALL
 from asd.embedded import boards
 from asd.evaluation import normal_scores, tracking
 from asd.paths import Paths, record_of
 
 
-def learn(cfg, paths, detector, clip_sets, args):
-    """Train what all machine types share, if it is not there already."""
-    network, paths = detector.network, detector.network_paths
+def learn(cfg, detector, clip_sets, args):
+    """Train the network of these machine types, if it is not there already."""
+    network, paths, name = detector.network, detector.network_paths, detector.network_name
     clips = detector.learnt_from(clip_sets, args.skip_bad_clips, args.verify)
-    print(f"{ALL}: {clips}")
-    if provenance.is_trained(network, paths, clips, ALL, args.overwrite):
-        print(f"{ALL}: already trained on these clips with this configuration; kept")
+    print(f"{name}: {clips}")
+    if provenance.is_trained(network, paths, clips, name, args.overwrite):
+        print(f"{name}: already trained on these clips with this configuration; kept")
         return
-    start, checkpoint = time.perf_counter(), paths.checkpoint(ALL)
+    start, checkpoint = time.perf_counter(), paths.checkpoint(name)
     fitted = network.fit(clips, checkpoint)
-    write(cfg, paths, network, clips, ALL, fitted, time.perf_counter() - start, None)
+    write(cfg, paths, network, clips, name, fitted, time.perf_counter() - start, None)
     checkpoint.unlink()
 
 
-def load(paths, detector, clip_sets, args):
+def load(cfg, paths, detector, clip_sets, args):
     """What the model of each machine type learns from: its clips, or with them those of others."""
     names = [one.machine_type for one in clip_sets]
     if detector.scope == "company":
@@ -46,8 +45,9 @@ def load(paths, detector, clip_sets, args):
         for there in detector.company:
             some = find_machine_types(there, wanted)
             clip_sets += survey(there, some, "train", args.skip_bad_clips)
-    how = detector.rows, args.skip_bad_clips, args.verify
-    stores = [store.load(paths, one, *how) for one in clip_sets]
+    rows = [kinds.of(cfg, paths, one.machine_type).rows for one in clip_sets]
+    how = args.skip_bad_clips, args.verify
+    stores = [store.load(paths, one, r, *how) for one, r in zip(clip_sets, rows, strict=True)]
     if detector.scope == "company":
         return {name: detector.lesson(name, stores) for name in names}
     return dict(zip(names, stores, strict=True))
@@ -56,7 +56,7 @@ def load(paths, detector, clip_sets, args):
 def train(cfg, paths, clips, machine_type):
     """Train and write one model."""
     start = time.perf_counter()
-    detector = kinds.of(cfg, paths)
+    detector = kinds.of(cfg, paths, machine_type)
     fitted = detector.fit(clips)
     seconds = time.perf_counter() - start
     normal = normal_scores.of(detector, clips)
@@ -101,20 +101,21 @@ def main(argv=None):
     survey(paths, with_test, "test", args.skip_bad_clips)
     files.check_writable(paths.models)
 
-    if detector.scope == "all":
-        learn(cfg, paths, detector, clip_sets, args)
-    stores = load(paths, detector, clip_sets, args)
+    for name, group in detector.groups(machine_types) if detector.network else ():
+        own = [one for one in clip_sets if one.machine_type in group]
+        learn(cfg, kinds.of(cfg, paths, name), own, args)
+    stores = load(cfg, paths, detector, clip_sets, args)
     if detector.scope == "company":
         paths = detector.home
     trained = {
-        name: provenance.is_trained(detector, paths, clips, name, args.overwrite)
+        name: provenance.is_trained(kinds.of(cfg, paths, name), paths, clips, name, args.overwrite)
         for name, clips in stores.items()
     }
     for machine_type, clips in stores.items():
         print(f"{machine_type}: {clips}")
         if trained[machine_type]:
             print(f"{machine_type}: already trained on these clips with this configuration; kept")
-            normal_scores.renew(kinds.of(cfg, paths), paths, clips, machine_type)
+            normal_scores.renew(kinds.of(cfg, paths, machine_type), paths, clips, machine_type)
         else:
             train(cfg, paths, clips, machine_type)
 

@@ -7,9 +7,10 @@ Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calib
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
 into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
 last one as C99 source, with the distance that makes its score where that is one. A detector that
-has a chain for each section has these as model_<type>_section_<section>. Of a network that all
-machine types share the first and the last, model_all{,...}.tflite, without front end, and of each
-machine type model_<type>_centres.npz, with which a device compares embeddings.
+has a chain for each section has these as model_<type>_section_<section>. Of a network of
+embeddings the first and the last, model_all{,...}.tflite or model_<type>_network{,...}.tflite,
+without front end, and of each machine type model_<type>_centres.npz, with which a device compares
+embeddings.
 """
 
 import signal
@@ -22,7 +23,6 @@ from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds, sections
-from asd.detectors.network import ALL
 from asd.embedded import boards, codegen, distance
 from asd.paths import Paths, record_of
 from asd.tflite import body, fold
@@ -68,7 +68,7 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
 
 
 def convert_network(cfg, paths, detector, clips):
-    """Write the variants of the network of all machine types; without clips, the float one."""
+    """Write the variants of a network; without clips, the float one."""
     body.check(cfg.convert)
     path = detector.network_path
     provenance.check_model(detector.network, path)
@@ -81,10 +81,11 @@ def convert_network(cfg, paths, detector, clips):
         calibration = provenance.of_calibration(cfg, clips, chosen, count)
     variants = [variant for variant in body.NETWORK_VARIANTS if clips or not variant.calibrated]
     contents = {variant: body.convert(parts, variant, rows) for variant in variants}
-    write(cfg, paths, ALL, source, contents, calibration, {"rows": parts.n_rows,
+    name = detector.network_name
+    write(cfg, paths, name, source, contents, calibration, {"rows": parts.n_rows,
           "samples": int(parts.front.input_shape[-1])})  # fmt: skip
     if not clips:
-        tell_uncalibrated(paths, ALL, source, paths.data)
+        tell_uncalibrated(paths, name, source, paths.data)
 
 
 def write_centres(cfg, paths, detector, path, machine_type):
@@ -119,11 +120,11 @@ def tell_uncalibrated(paths, name, source, folder):
           f"put some into {folder} and run again")  # fmt: skip
 
 
-def networks(cfg, paths, detector, machine_types, models, args):
-    """Convert the network, and what a device compares with of each machine type."""
+def convert_shared(cfg, paths, detector, machine_types, models, args):
+    """Convert a network, and what a device compares with of each of its machine types."""
     own = detector.network_paths
     # Those that it has learnt from, whichever are asked for: one file serves all of them.
-    there = [name for name in find_machine_types(paths) if has_clips(paths, name, "train")]
+    there = [name for name in detector.heard(paths) if has_clips(paths, name, "train")]
     known = [name for name in there if paths.find_model(name, detector.suffixes)]
     clip_sets = survey(paths, known, "train", args.skip_bad_clips)
     files.check_writable(own.models)
@@ -141,13 +142,16 @@ def main(argv=None):
     detector = kinds.of(cfg, paths)
     machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
-    for path in models:
-        provenance.check_model(detector, path)
-    if detector.scope == "all":
-        networks(cfg, paths, detector, machine_types, models, args)
+    by_type = dict(zip(machine_types, models, strict=True))
+    for machine_type, path in by_type.items():
+        provenance.check_model(kinds.of(cfg, paths, machine_type), path)
+    for name, group in detector.groups(machine_types) if detector.network else ():
+        own = kinds.of(cfg, paths, name)
+        convert_shared(cfg, paths, own, group, [by_type[one] for one in group], args)
+    if detector.network:
         return
     chains = {}
-    for machine_type, path in zip(machine_types, models, strict=True):
+    for machine_type, path in by_type.items():
         source = {"model": path.name, "sha256": files.file_hash(path)}  # of what is loaded
         detector.load(path)
         found = sections.chains(detector)

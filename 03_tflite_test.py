@@ -28,7 +28,6 @@ from asd.clips import Scores
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds, sections
-from asd.detectors.network import ALL
 from asd.embedded import boards, costs, targets
 from asd.evaluation import deviations, parity, scores, tables
 from asd.page import report as page
@@ -96,15 +95,16 @@ class Network:
 
     def __init__(self, paths, detector):
         self.paths, self.own = paths, detector.network_paths
+        self.name = detector.network_name
         path = detector.network_path
         how = self.own.data, body.NETWORK_VARIANTS
-        self.conversions = check_files(self.own, ALL, path, *how)
+        self.conversions = check_files(self.own, self.name, path, *how)
         self.rows = {v: detector.rows_of(self.tflite(v)) for v in self.conversions}
         self.deviations, self.stood_for = [], []
 
     def tflite(self, variant):
         """The file of a variant."""
-        return self.own.tflite(ALL, variant.suffix)
+        return self.own.tflite(self.name, variant.suffix)
 
     def compared(self, path, clip_set, clips, scored, args):
         """What is compared of a machine type; scored are its clips by the detector's back end."""
@@ -199,21 +199,25 @@ def main(argv=None):
     files.check_writable(paths.results)
     ready, missing = targets.available(args.boards)
 
-    network = Network(paths, detector) if detector.scope == "all" else None
-    compared = []
+    networks, compared = {}, []
     for path, clip_set in zip(models, clip_sets, strict=True):
+        detector = kinds.of(cfg, paths, clip_set.machine_type)
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
         scored = scores.read(paths, path, clip_set.machine_type, clips)
         detector.load(path)
-        if network:
+        if detector.network:
+            network = networks.get(detector.network_name) or Network(paths, detector)
+            networks[network.name] = network
             compared += network.compared(path, clip_set, clips, scored, args)
         else:
             compared += of_chains(cfg, paths, detector, path, clips, scored)
     if not compared:
         return 0
-    if network:
-        deviations.write(paths.table("embeddings"), network.deviations)
-        deviations.show(network.deviations, network.stood_for, TITLES, paths.table("embeddings"))
+    if networks:
+        apart = [row for one in networks.values() for row in one.deviations]
+        stood_for = [row for one in networks.values() for row in one.stood_for]
+        deviations.write(paths.table("embeddings"), apart)
+        deviations.show(apart, stood_for, TITLES, paths.table("embeddings"))
         paths.table("mcu").unlink(missing_ok=True)
         lost = verify(cfg, paths, compared)
     else:

@@ -166,6 +166,25 @@ def test_a_checkpoint_of_another_training_is_told_and_passed_over(trained, tmp_p
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_a_network_for_each_machine_type_hears_no_other(trained, tmp_path, capsys):
+    """Its weights are those of a training on that machine type alone, bit for bit."""
+    folder, cfg = copy_of(trained, tmp_path, scope="machine")
+    model = folder / "model"
+    shutil.rmtree(model)
+    for name in ("00_train.py", "01_test.py"):
+        assert call(name, "-d", "-c", cfg) == 0
+    both = weights_of(model / "model_fan_network.keras")
+    assert not (model / "model_all.keras").exists()
+    assert files.read_json(model / "model_valve_network.json")["clips"]["count"] == 6
+    assert {row[0] for row in files.read_csv(folder / "result/metrics.csv")[1:]} == {"fan", "valve"}
+    assert "valve_network: 6 clips" in capsys.readouterr().out
+    shutil.rmtree(model)
+    shutil.rmtree(folder / "dev_data/valve")
+    assert call("00_train.py", "-d", "-c", cfg) == 0
+    alone = weights_of(model / "model_fan_network.keras")
+    assert all(np.array_equal(a, b) for a, b in zip(both, alone, strict=True))
+
+
 def test_one_network_learns_from_both_data_and_serves_both(trained, tmp_path, capsys):
     folder, cfg = copy_of(trained, tmp_path, learn_from="both", fit={"epochs": 1})
     shutil.rmtree(folder / "model")

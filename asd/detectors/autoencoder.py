@@ -60,6 +60,7 @@ class AutoEncoder:
             return (*self.encoder, self.bottleneck, *self.decoder)
 
     kind = "autoencoder"
+    network = None
     scope = "machine"
     suffixes = (*keras_model.SUFFIXES, "_fp32.tflite")
 

@@ -42,6 +42,7 @@ class Auxiliary(Accompanied):
 
     Settings = Settings
     kind = "auxiliary"
+    network = None
     suffixes = (".npz",)
     score_title = "1 - probability of the own section"
     error = None

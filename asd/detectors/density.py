@@ -71,6 +71,7 @@ class Density(Accompanied):
         faithful: bool = False  # the learning rate as the original's program has it
 
     kind = "density"
+    network = None
     suffixes = (".npz",)
 
     def __init__(self, cfg: Config, settings: Settings, paths: Paths | None = None) -> None:

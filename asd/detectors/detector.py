@@ -17,6 +17,7 @@ from asd.training import Epoch
 from common import Error, UserError
 
 if TYPE_CHECKING:
+    from asd.detectors.network import Network
     from asd.networks.parts import Parts
 
 
@@ -41,9 +42,10 @@ class Detector(Protocol):
     Attributes
     ----------
     kind : its name in the YAML
-    scope : "machine", a model for each machine type; "all", one for all of them; "company", a
-        model for each that learns from clips of others too: `fit` takes a lesson, see
+    scope : "machine", a model for each machine type; "all", a network for all of them; "company",
+        a model for each that learns from clips of others too: `fit` takes a lesson, see
         `asd.features.lessons`, in the place of a store
+    network : what is trained before, of a `Shared` one; else None
     suffixes : of its model files, the one that `save` writes first
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
@@ -56,6 +58,7 @@ class Detector(Protocol):
 
     kind: str
     scope: Literal["machine", "all", "company"]
+    network: Network | None
     suffixes: tuple[str, ...]
     score_title: str
     made_of: dict[str, Any]
@@ -97,16 +100,24 @@ class Detector(Protocol):
 
 
 class Shared(Detector, Protocol):
-    """A detector of the scope "all": a network that machine types share becomes TFLite.
+    """A detector with a network, of one or of all machine types, which becomes TFLite.
 
     Attributes
     ----------
+    network_name : what stands for a machine type in the names of its files
     network_path : its Keras file
     network_paths : where that is, and its TFLite files
     """
 
+    network_name: str
     network_path: Path
     network_paths: Paths
+
+    def groups(self, machine_types: Sequence[str]) -> list[tuple[str | None, list[str]]]:
+        """The machine types of each network, and what `kinds.of` has to be told of it."""
+
+    def heard(self, paths: Paths) -> list[str]:
+        """The machine types of some data whose clips the network learns from."""
 
     def learnt_from(self, own: Sequence[ClipSet], skip_bad_clips: bool, verify: bool) -> Segments:
         """All training clips of the network, where those of the run are given."""

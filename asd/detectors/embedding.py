@@ -1,7 +1,8 @@
 """Embeddings of a network that tells machines, sections and attributes apart, with a back end.
 
-One network is trained on the clips of all machine types; of each machine type the embeddings of
-its training clips are remembered, and a back end scores by them, as the frozen detector does.
+One network is trained on the clips of all machine types, or one on those of each; of each machine
+type the embeddings of its training clips are remembered, and a back end scores by them, as the
+frozen detector does.
 """
 
 from __future__ import annotations
@@ -45,15 +46,38 @@ class Embedding:
         sections: Literal["together", "apart"] = "together"
         # of the -d or -e of the run; or both, and then one network serves both
         learn_from: Literal["own", "both"] = "own"
+        scope: Literal["all", "machine"] = "all"  # of a network: every machine type, or one each
 
     kind = "embedding"
-    scope = "all"
     suffixes = Frozen.suffixes
     error = None
 
-    def __init__(self, cfg: Config, settings: Settings, paths: Paths | None = None) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        settings: Settings,
+        paths: Paths | None = None,
+        machine_type: str | None = None,
+    ) -> None:
         self._cfg, self._settings, self._paths = cfg, settings, paths
+        self.scope = settings.scope
+        self._own = machine_type if settings.scope == "machine" else None
         self.network = Network(cfg, settings)
+
+    @property
+    def network_name(self) -> str:
+        """What stands for a machine type in the names of the network's files."""
+        return f"{self._own}_network" if self._own else ALL
+
+    def groups(self, machine_types: Sequence[str]) -> list[tuple[str | None, list[str]]]:
+        """The machine types of each network, and what `kinds.of` has to be told of it."""
+        if self.scope == "machine":
+            return [(name, [name]) for name in machine_types]
+        return [(None, list(machine_types))]
+
+    def heard(self, paths: Paths) -> list[str]:
+        """The machine types of some data whose clips the network learns from."""
+        return [name for name in find_machine_types(paths) if self._own in (None, name)]
 
     @functools.cached_property
     def _frozen(self) -> Frozen:
@@ -125,14 +149,14 @@ class Embedding:
     @property
     def network_path(self) -> Path:
         """The file of the trained network."""
-        return self.network_paths.require_model(ALL, self.network.suffixes)
+        return self.network_paths.require_model(self.network_name, self.network.suffixes)
 
     def learnt_from(self, own: Sequence[ClipSet], skip_bad_clips: bool, verify: bool) -> Segments:
         """The training clips of a run, and the others that the network learns from with them."""
         how = self.network.rows, skip_bad_clips, verify
         stores = [store.load(self._paths, one, *how) for one in own]
         if others := self.others:
-            more = survey(others, find_machine_types(others), "train", skip_bad_clips)
+            more = survey(others, self.heard(others), "train", skip_bad_clips)
             stores += [store.load(others, one, *how) for one in more]
         return self.network.segments(stores, self._named(skip_bad_clips))
 
@@ -142,7 +166,7 @@ class Embedding:
             return []
         found = []
         for paths in filter(None, (self._paths, self.others)):
-            there = [name for name in find_machine_types(paths) if has_clips(paths, name, "test")]
+            there = [name for name in self.heard(paths) if has_clips(paths, name, "test")]
             found += survey(paths, there, "test", skip_bad_clips)
         return [clip for one in found for clip in one.clips]
 

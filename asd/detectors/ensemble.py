@@ -53,6 +53,7 @@ class Ensemble:
         faithful: bool = False  # the names of submitted files as the original's program has them
 
     kind = "ensemble"
+    network = None
     scope = "company"
     suffixes = (".npz",)
     score_title = "mean of the members' z scores"

@@ -46,6 +46,7 @@ class Frozen:
         embedding: Choice = Choice(Path(), "detector.embedding", "mean_mel", {})
 
     kind = "frozen"
+    network = None
     scope = "machine"
     suffixes = (".npz",)
     error = None

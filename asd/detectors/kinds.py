@@ -22,17 +22,19 @@ KINDS = {
 }
 
 
-def of(cfg: Config, paths: Paths | None = None) -> Detector:
+def of(cfg: Config, paths: Paths | None = None, machine_type: str | None = None) -> Detector:
     """The detector that the configuration names, without a model.
 
     Parameters
     ----------
-    paths : where a kind whose scope is "all" finds what is trained for all machine types, and one
-        whose scope is "company" its models
+    paths : where a kind with a network finds that, and one whose scope is "company" its models
+    machine_type : whose, of a kind that has a network for each
 
     Raises
     ------
     UserError : no such kind, or a key of its section is unknown, missing or ill-typed.
     """
     kind, settings = cfg.detector.section(KINDS)
+    if kind is Embedding:
+        return kind(cfg, settings, paths, machine_type)
     return kind(cfg, settings) if kind.scope == "machine" else kind(cfg, settings, paths)

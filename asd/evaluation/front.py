@@ -25,7 +25,6 @@ from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.detectors.detector import Detector
-from asd.detectors.network import ALL
 from asd.evaluation import front_picture, scores, tables, year_score, years
 from asd.paths import Paths, record_of
 from asd.tflite.convert import MCU
@@ -84,6 +83,7 @@ def point(name: str, cfg: Config, mode: str, wanted: Sequence[str]) -> Point:
     detector = kinds.of(cfg, paths)
     scored, converted = [], []
     for clip_set in survey(paths, find_machine_types(paths, wanted), "test", False):
+        detector = kinds.of(cfg, paths, clip_set.machine_type)
         one = _converted(cfg, paths, detector, clip_set.machine_type, clip_set.clips)
         converted.append(one)
         scored.append(scores.read_converted(paths, one.path, clip_set.machine_type, clip_set.clips,
@@ -118,9 +118,9 @@ def _converted(
 ) -> _Converted:
     lengths = np.array([clip.n_samples for clip in clips])
     model = paths.require_model(machine_type, detector.suffixes)
-    if detector.scope == "all":
+    if detector.network:
         own = detector.network_paths
-        path, centres = own.tflite(ALL, MCU.suffix), paths.centres(machine_type)
+        path, centres = own.tflite(detector.network_name, MCU.suffix), paths.centres(machine_type)
         provenance.check_conversion(path, detector.network_path)
         provenance.check_centres(centres, model)
         rows, n_samples = files.read_keys(record_of(path), "rows", "samples")

@@ -126,11 +126,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "take frozen or embedding")  # fmt: skip
     machine_types = find_machine_types(paths, args.machine_type)
     for name in machine_types:
+        rows = kinds.of(cfg, paths, name).rows
         clips, parts = [], []
         for split in ("train", "test"):
             if has_clips(paths, name, split):
                 (found,) = survey(paths, [name], split, args.skip_bad_clips)
-                own = store.load(paths, found, detector.rows, args.skip_bad_clips, args.verify)
+                own = store.load(paths, found, rows, args.skip_bad_clips, args.verify)
                 clips += own.clips
                 parts.append(own.read(range(len(own))))
         if len(clips) < 2:
