@@ -240,6 +240,30 @@ def test_a_page_of_ones_own():
     assert "Scores & more" in page.texts and "Runs < all" in page.texts
 
 
+def test_another_run_at_once_is_told_and_no_failure(data, capsys, monkeypatch):
+    """The tables of another machine type appear while this run reads its clips again."""
+    config = data / "test.yaml"
+    assert call("00_train.py", "-d", "-c", config) == 0
+    gathered = report.gather.gather
+
+    def meanwhile(*args):
+        pages.write(data / "elsewhere", Made(types=("fan",)))
+        table_of(data / "elsewhere", "metrics").replace(table_of(data / "result", "metrics"))
+        return gathered(*args)
+
+    monkeypatch.setattr(report.gather, "gather", meanwhile)
+    assert call("01_test.py", "-d", "-c", config) == 0
+    assert "no report, another run writes into this folder" in capsys.readouterr().out
+    assert not report_of(data / "result").exists()
+
+
+def test_comparisons_of_machine_types_that_were_not_scored_are_not_shown(tmp_path):
+    pages.write(tmp_path, Made(types=("pump", "fa")))
+    table_like(tmp_path)  # of the fan
+    run.converted(tmp_path)
+    assert "Parity lost" not in report.make(tmp_path).read_text()
+
+
 @pytest.mark.parametrize("damage", ["no facts", "no scores", "a clip less", "a word", "old format",
                                     "no metrics", "a row cut short"])  # fmt: skip
 def test_damage_is_named_in_one_line(tmp_path, damage):

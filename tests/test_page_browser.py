@@ -33,6 +33,12 @@ OVERFLOWS = """(() => {
         if (!one.closest('.scroll, pre') && one.getBoundingClientRect().right > width + 1)
             bad.push('right of the page: ' + told(one));
     }
+    for (const one of document.querySelectorAll('th, td, th bdi, td bdi')) {
+        const letters = one.textContent.trim().length;
+        const size = parseFloat(getComputedStyle(one).fontSize);
+        if (letters > 3 && one.clientWidth && one.clientWidth < 2.5 * size)
+            bad.push('cut into letters: ' + told(one));
+    }
     for (const svg of document.querySelectorAll('svg')) {
         const box = svg.getBoundingClientRect();
         const texts = [...svg.querySelectorAll('text')].map(one =>

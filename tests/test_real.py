@@ -1,18 +1,22 @@
 """The figures of the README on real recordings and published models, where they are at hand."""
 
 import csv
+import itertools
 import shutil
 
 import numpy as np
 import pytest
 import yaml
+from browser import SCHEMES, WIDTHS, Browser, found
 from conftest import ROOT, SCRIPTS, call, run_script
 from test_common import assert_same_as_librosa
+from test_page_browser import OVERFLOWS
 
 import common
 import keras_model
 from asd import files
 from asd.evaluation import metrics
+from asd.paths import report_of
 from asd.tflite import chain, convert, fold, litert, quantise, reader
 from asd.tflite.convert import MCU
 
@@ -41,6 +45,14 @@ def test_real_slider_clips_go_all_the_way(real, tmp_path):
     verdicts = [row[header.index("verdict")] for row in rows]
     assert len(verdicts) == 10
     assert set(verdicts) <= {"pass", "within chance"}
+    if found() is None:
+        return  # its report is looked at where there is a browser
+    path = report_of(tmp_path / "result")
+    with Browser() as browser:
+        for width, scheme in itertools.product(WIDTHS, SCHEMES):
+            browser.open(path, width, scheme)
+            assert browser.run(OVERFLOWS) == [] and browser.complaints() == []
+            assert browser.requests() == [path.resolve().as_uri()]
 
 
 def test_the_published_model_gives_the_published_scores(real, tmp_path):

@@ -85,7 +85,7 @@ def configuration(cfg: Config) -> dict[str, Any]:
     """The whole configuration as plain values."""
     values = {name: getattr(cfg, name) for name in cfg.__struct_fields__ if name != "detector"}
     detector = {"kind": cfg.detector.kind, **cfg.detector.values}
-    return msgspec.json.decode(msgspec.json.encode({**values, "detector": detector}))
+    return msgspec.to_builtins({**values, "detector": detector})
 
 
 def write(folder: Path, facts: Facts) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 import common
+from asd import wav
 from asd.clips import Clip
 from asd.evaluation import canvas
 from common import Feature
@@ -88,7 +89,8 @@ def samples_of(clip: Clip, feature: Feature) -> np.ndarray:
     UnusableClip : see `common.read_clip`.
     """
     whole = msgspec.structs.replace(feature, central_frames=None)
-    return common.read_clip(clip.path, whole)[0]
+    source, _ = wav.opened(clip.path)  # whatever letters its name has
+    return common.read_clip(source, whole)[0]
 
 
 def sound(samples: np.ndarray, feature: Feature) -> bytes:

@@ -38,8 +38,10 @@ def make(folder: Path) -> Path:
 
 def of_scores(paths: Paths, detector: Detector, parts: Sequence[Part]) -> None:
     """Write the facts of a run that has scored its clips and written its tables, and its report."""
-    facts.write(paths.results, gather.gather(paths, detector, parts))
-    print(f"{make(paths.results)}: all of this, with pictures and sound, for a browser")
+    found = gather.gather(paths, detector, parts)
+    with files.alone(paths.results):
+        facts.write(paths.results, found)
+        _make(paths.results, "all of this, with pictures and sound, for a browser")
 
 
 def of_conversion(paths: Paths) -> None:
@@ -47,8 +49,17 @@ def of_conversion(paths: Paths) -> None:
     if not facts_of(paths.results).exists():
         print(f"{paths.results}: no report without {facts_of(paths.results).name}; run 01_test.py")
         return
-    run.converted(paths.results)
-    print(f"{make(paths.results)}: made again, with these comparisons")
+    with files.alone(paths.results):
+        run.converted(paths.results)
+        _make(paths.results, "made again, with these comparisons")
+
+
+def _make(folder: Path, told: str) -> None:
+    """Make the report, and say so; or that another run has just written its tables there."""
+    try:
+        print(f"{make(folder)}: {told}")
+    except run.OtherTables as error:  # nothing is lost, and that run makes its own report
+        print(f"no report, another run writes into this folder: {error}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

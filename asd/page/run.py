@@ -19,6 +19,10 @@ CONVERTED = ("parity", "mcu")  # tables of 03_tflite_test.py
 Row = dict[str, str]
 
 
+class OtherTables(UserError):
+    """The tables of a folder are of another run than its facts: two runs at once, maybe."""
+
+
 class Run(NamedTuple):
     """What a report tells of."""
 
@@ -65,12 +69,17 @@ def read(folder: Path) -> Run:
     labelled = all(clip.label is not None for one in told.machines for clip in one.clips)
     metrics = _table(folder, "metrics", tables.METRICS_HEADER) if labelled else []
     if labelled and {row["machine_type"] for row in metrics} != names:
-        raise UserError(f"{table_of(folder, 'metrics')}: of other machine types than "
-                        f"{facts_of(folder).name}; {AGAIN}")  # fmt: skip
+        raise OtherTables(f"{table_of(folder, 'metrics')}: of other machine types than "
+                          f"{facts_of(folder).name}; {AGAIN}")  # fmt: skip
     decided = _table(folder, "decisions", verdicts.HEADER)
+    decided = [row for row in decided if row["machine_type"] in names]
+    for machine in told.machines if decided else ():
+        has = {row["section"] for row in decided if row["machine_type"] == machine.name}
+        if has and not has >= {clip.section for clip in machine.clips}:
+            raise OtherTables(f"{table_of(folder, 'decisions')}: of other clips than "
+                              f"{facts_of(folder).name}; {AGAIN}")  # fmt: skip
     official, skipped = (_rows(table_of(folder, name)) for name in ("official", "skipped"))
-    return Run(folder, told, scores, metrics,
-               [row for row in decided if row["machine_type"] in names],
+    return Run(folder, told, scores, metrics, decided,
                *(_converted(folder, told, name) for name in CONVERTED), official,
                max(len(skipped) - 1, 0))  # fmt: skip
 
@@ -112,7 +121,9 @@ def _converted(folder: Path, told: Facts, name: str) -> list[Row]:
     path = table_of(folder, name)
     if not path.exists() or told.converted.get(name) != files.file_hash(path):
         return []
-    return _table(folder, name)
+    names = [machine.name for machine in told.machines]  # of boards with the section: "fan 00"
+    return [row for row in _table(folder, name)
+            if any(f"{row['machine_type']} ".startswith(f"{one} ") for one in names)]  # fmt: skip
 
 
 def converted(folder: Path) -> None:
