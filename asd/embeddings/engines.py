@@ -151,7 +151,7 @@ def with_body(path: Path, tflite: Path) -> Engine:
     split, run_row = parts.split(network), body.runner(tflite)
     source = network.inputs[0]
     spec = tf.TensorSpec(source.shape, source.dtype)
-    front = tf.function(lambda x: split.tensors(x), input_signature=[spec])
+    front = tf.function(split.tensors, input_signature=[spec]).get_concrete_function()
 
     def run(values: np.ndarray) -> np.ndarray:
         tensors = [one.numpy() for one in front(tf.constant(values, source.dtype))]
