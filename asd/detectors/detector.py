@@ -17,7 +17,6 @@ from asd.training import Epoch
 from common import Error, UserError
 
 if TYPE_CHECKING:
-    from asd.detectors.network import Network
     from asd.networks.parts import Parts
 
 
@@ -45,7 +44,7 @@ class Detector(Protocol):
     scope : "machine", a model for each machine type; "all", a network for all of them; "company",
         a model for each that learns from clips of others too: `fit` takes a lesson, see
         `asd.features.lessons`, in the place of a store
-    network : what is trained before, of a `Shared` one; else None
+    network : an `asd.detectors.network.Network` that is trained before, of a `Shared` one; else None
     suffixes : of its model files, the one that `save` writes first
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
@@ -58,7 +57,7 @@ class Detector(Protocol):
 
     kind: str
     scope: Literal["machine", "all", "company"]
-    network: Network | None
+    network: Any
     suffixes: tuple[str, ...]
     score_title: str
     made_of: dict[str, Any]
