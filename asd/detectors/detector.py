@@ -44,7 +44,8 @@ class Detector(Protocol):
     scope : "machine", a model for each machine type; "all", a network for all of them; "company",
         a model for each that learns from clips of others too: `fit` takes a lesson, see
         `asd.features.lessons`, in the place of a store
-    network : an `asd.detectors.network.Network` that is trained before, of a `Shared` one; else None
+    network : an `asd.detectors.network.Network`, which is trained before, of a `Shared` one; or
+        None
     suffixes : of its model files, the one that `save` writes first
     score_title : what a score is, with its unit
     made_of : the part of the configuration that a model depends on, as plain values
