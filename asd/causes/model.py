@@ -1,0 +1,262 @@
+"""A classifier of causes as it is stored and asked, with NumPy and LiteRT alone.
+
+`<name>.tflite` is one dense layer and its softmax in int8, `<name>.json` says what goes in and what
+comes out: the features, the classes, each machine's normal reference, and the training clips with
+the distance from the nearest of them beyond which a cause is "unknown".
+
+    causes = Causes.load(Path("fan.json"))
+    causes.probabilities(frames, "DemoFan/id_00")  # {"bearing": 0.87, "normal": 0.03, ...}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from asd import files, messages
+from asd.causes.statistics import NAMES, statistics
+from asd.tflite import litert, writer
+from asd.tflite.chain import Dense
+from asd.tflite.int8 import LEAST, MOST, IntDense, Scale, int8_weights, weight_scales
+from common import Feature, UserError
+
+NORMAL, UNKNOWN = "normal", "unknown"
+OK = "Component OK"
+NOT_KNOWN = "Cause unknown: the sound is like no class that was learnt"
+LARGEST = 6.0  # standard deviations: a standardised statistic beyond is taken for so much
+MOST_BYTES = 1 << 26
+STATISTICS_SCALE = Scale(float(np.float32(LARGEST / MOST)), 0)
+_STEPS = STATISTICS_SCALE.scale, STATISTICS_SCALE.zero_point
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the JSON file holds. Arrays are rows of statistics, NAMES by mel bands, flattened."""
+
+    feature: Feature
+    statistics: tuple[str, ...]
+    classes: tuple[str, ...]
+    mean: list[float]  # of training clips, their reference taken off
+    scale: list[float]  # their standard deviation
+    references: dict[str, list[float]]  # by machine, the mean of its normal clips
+    rows: bytes  # training clips, standardised, (n, size) int8 with STATISTICS_SCALE
+    threshold: float  # clips farther from the nearest training clip are "unknown"
+    tflite_sha256: str
+    measured: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        size = len(NAMES) * self.feature.n_mels
+        if self.statistics != NAMES:
+            raise ValueError("its statistics are others than those of this version")
+        rows = self.mean, self.scale, *self.references.values()
+        if any(len(row) != size or not np.isfinite(row).all() for row in rows):
+            raise ValueError(f"rows of {size} finite numbers are needed")
+        if not self.rows or len(self.rows) % size or not self.threshold > 0:
+            raise ValueError("it has no whole training clips, or no threshold")
+        if not min(self.scale) > 0 or len(set(self.classes)) < max(len(self.classes), 2):
+            raise ValueError("its scales are not positive, or its classes not different ones")
+
+
+class Answer(NamedTuple):
+    """What is said of a clip."""
+
+    cause: str  # a class, or UNKNOWN
+    message: str
+    probabilities: dict[str, float]  # of the classes that were learnt
+    distance: float  # from the nearest training clip, in standard deviations; see `distances`
+
+
+class Causes:
+    """A stored classifier; threads may share it."""
+
+    def __init__(self, record: Record, content: bytes) -> None:
+        self.record = record
+        self._predict, self._lock = litert.predictor(content), threading.Lock()
+        known = np.frombuffer(record.rows, np.int8).reshape(-1, len(record.mean))
+        self._known = litert.to_float(known, *_STEPS)
+
+    @classmethod
+    def load(cls, path: Path) -> Causes:
+        """Read a classifier.
+
+        Parameters
+        ----------
+        path : of either file, or both without their endings
+
+        Raises
+        ------
+        UserError : a file is missing, damaged, or of another classifier than the other.
+        """
+        path, network = _of(path, ".json"), _of(path, ".tflite")
+        record = _read(path)
+        if not files.is_file(network):
+            raise UserError(f"{network}: no such file; it belongs to {path.name}")
+        content = files.read_bounded(network, MOST_BYTES)
+        if hashlib.sha256(content).hexdigest() != record.tflite_sha256:
+            raise UserError(f"{network}: not the network of {path.name}; save both anew")
+        one = cls(record, content)
+        with one._lock:
+            shape = one._predict(np.zeros((1, len(record.mean)), np.float32)).shape
+        if shape != (1, len(record.classes)):
+            raise UserError(f"{network}: {shape[-1]} outputs for {len(record.classes)} classes")
+        return one
+
+    def standardised(self, frames: np.ndarray, machine: str | None = None) -> np.ndarray:
+        """What goes into the network, (1, n) float32: statistics less reference and mean, scaled.
+
+        Parameters
+        ----------
+        frames, machine : see `probabilities`
+
+        Raises
+        ------
+        UserError : see `probabilities`.
+        """
+        record = self.record
+        row = statistics(frames).reshape(-1) - self.reference(machine)
+        return ((row - np.array(record.mean)) / record.scale).astype(np.float32)[None]
+
+    def reference(self, machine: str | None = None) -> np.ndarray:
+        """The normal reference of a machine; without a name the mean of all.
+
+        Raises
+        ------
+        UserError : no such machine.
+        """
+        known = self.record.references
+        if machine is None:
+            return np.mean(list(known.values()), axis=0)
+        if machine not in known:
+            raise UserError(f"no normal reference of {messages.shown(machine)}; known are "
+                            f"{', '.join(sorted(known))}; python -m apps.explore reference adds "
+                            "one")  # fmt: skip
+        return np.array(known[machine])
+
+    def probabilities(self, frames: np.ndarray, machine: str | None = None) -> dict[str, float]:
+        """Of each class that was learnt; they add up to 1 within int8's steps.
+
+        Parameters
+        ----------
+        frames : (n_frames, n_mels) float32, dB, of `common.log_mel` with `record.feature`
+        machine : whose normal reference is taken off; None: the mean of all references, by which
+            more is mistaken
+
+        Raises
+        ------
+        ValueError : see `statistics`.
+        UserError : no such machine.
+        """
+        return self._asked(self.standardised(frames, machine))
+
+    def answer(self, frames: np.ndarray, machine: str | None = None) -> Answer:
+        """The most probable class with its message, or that it is none; see `probabilities`."""
+        row = self.standardised(frames, machine)
+        found, distance = self._asked(row), float(distances(self._known, row)[0])
+        best = max(found, key=found.__getitem__)
+        if distance > self.record.threshold:
+            return Answer(UNKNOWN, NOT_KNOWN, found, distance)
+        message = OK if best == NORMAL else f"Probable cause: {best.replace('_', ' ')}"
+        return Answer(best, message, found, distance)
+
+    def _asked(self, row: np.ndarray) -> dict[str, float]:
+        with self._lock:
+            values = self._predict(row)[0]
+        return dict(zip(self.record.classes, values.tolist(), strict=True))
+
+
+def quantised(rows: np.ndarray) -> np.ndarray:
+    """Standardised statistics as the network takes them, int8 with `STATISTICS_SCALE`."""
+    return litert.to_int8(np.asarray(rows, np.float32), *_STEPS)
+
+
+def distances(known: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How far each row is from the nearest known one: root of the mean square of differences.
+
+    Statistics beyond `LARGEST` are taken for so much, in steps of int8, on both sides.
+
+    Parameters
+    ----------
+    known, rows : (n_known, n) and (n_rows, n) float32, standardised
+
+    Returns
+    -------
+    (n_rows,) float64, standard deviations
+    """
+    from_, to = (litert.to_float(quantised(one), *_STEPS).astype(np.float64)
+                 for one in (rows, known))  # fmt: skip
+    squares = (from_**2).sum(axis=1)[:, None] + (to**2).sum(axis=1) - 2 * from_ @ to.T
+    return np.sqrt(np.maximum(squares.min(axis=1), 0) / rows.shape[1])
+
+
+def save(path: Path, record: Record, content: bytes) -> tuple[Path, Path]:
+    """Write both files of a classifier; their paths."""
+    network, described = _of(path, ".tflite"), _of(path, ".json")
+    with files.whole_file(network) as temporary:
+        temporary.write_bytes(content)
+    files.write_json(described, record)
+    return network, described
+
+
+def with_reference(path: Path, machine: str, rows: np.ndarray) -> Path:
+    """Give a stored classifier the normal reference of a machine; the path of its JSON.
+
+    Parameters
+    ----------
+    rows : (n_clips, len(NAMES), n_mels), statistics of normal clips of the machine
+
+    Raises
+    ------
+    UserError : see `Causes.load`.
+    """
+    path = _of(path, ".json")
+    record = _read(path)
+    mean = rows.reshape(len(rows), -1).mean(axis=0, dtype=np.float64).tolist()
+    references = record.references | {machine: mean}
+    files.write_json(path, msgspec.structs.replace(record, references=references))
+    return path
+
+
+def network(weights: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> bytes:
+    """A dense layer and its softmax as an int8 TFLite file, with a scale for each class.
+
+    Parameters
+    ----------
+    weights : (n, n_classes) float
+    bias : (n_classes,) float
+    rows : (n_clips, n) float32, standardised, that calibrate the logits
+
+    Returns
+    -------
+    the TFLite flatbuffer: int8 in, `STATISTICS_SCALE`; int8 out, steps of 1 / 256
+    """
+    layer = integers(weights, bias, rows)
+    return writer.of_integers([layer], int8_io=True, softmax=True)
+
+
+def integers(weights: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> IntDense:
+    """The dense layer of `network` in integers."""
+    layer, step = Dense(np.asarray(weights), np.asarray(bias)), STATISTICS_SCALE.scale
+    scales = weight_scales(layer, per_channel=True, input_scale=step)
+    logits = np.clip(rows, -LARGEST, LARGEST) @ layer.weights + layer.bias
+    low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
+    size = np.float32((high - low) / (MOST - LEAST)) or np.float32(1)
+    target = Scale(float(size), int(np.clip(np.rint(LEAST - low / float(size)), LEAST, MOST)))
+    of_bias = np.rint(layer.bias / (step * scales.astype(np.float64))).astype(np.int32)
+    return IntDense(int8_weights(layer, scales), of_bias, scales, False, STATISTICS_SCALE, target)
+
+
+def _of(path: Path, ending: str) -> Path:
+    stem = path.name.removesuffix(".json").removesuffix(".tflite")
+    return path.with_name(stem + ending)
+
+
+def _read(path: Path) -> Record:
+    values = files.read_mapping(path)
+    try:
+        return msgspec.convert(values, Record)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path}: no classifier of causes ({error}); save it anew") from error
