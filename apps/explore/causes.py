@@ -18,8 +18,7 @@ from asd.causes import model, statistics
 from common import Feature, UserError
 
 LEAST = 2  # clips of a class in a machine, machines of a class
-REMEDY = ("name causes of more recordings in a CSV with the columns path and cause (--labels), of "
-          "two machines or more")  # fmt: skip
+REMEDY = "name causes of more recordings in a CSV with the columns path and cause (--labels)"
 
 
 class Wanted(NamedTuple):
@@ -77,11 +76,11 @@ def usable(some: Sequence[Recording], folder: Path) -> list[Recording]:
 def tested(clips: Clips, wanted: Wanted) -> Tested:
     """Test on machines left out, and beside it what a random split makes of the same."""
     rows, seed = learner.referred(clips), wanted.seed
-    found = learner.held_out(rows, clips.causes, clips.machines)
-    plain = learner.held_out(clips.rows, clips.causes, clips.machines)
+    found = learner.held_out(rows, clips, clips.machines)
+    plain = learner.held_out(clips.rows, clips, clips.machines)
     n_parts = len(set(clips.machines))
     dealt = splits.at_random(clips.causes, n_parts, seed)
-    leaking = [learner.held_out(one, clips.causes, dealt) for one in (rows, clips.rows)]
+    leaking = [learner.held_out(one, clips, dealt) for one in (rows, clips.rows)]
     limits = learner.thresholds(clips, found.distance, wanted.unknown_share)
     names = ("a machine never heard, its own normal taken off", "a machine never heard",
              "random split (leaks), its own normal taken off", "random split (leaks)")  # fmt: skip
@@ -101,7 +100,7 @@ def saved(one: Tested, wanted: Wanted) -> tuple[Path, Path]:
     """Learn from all clips and write the classifier; its TFLite and JSON files."""
     clips = one.clips
     rows = learner.referred(clips)
-    fitted = learner.fit(rows, clips.causes)
+    fitted = learner.fit(rows, clips.causes, clips.machines)
     content = model.network(fitted.weights, fitted.bias, fitted.standardised(rows))
     record = model.Record(
         feature=wanted.feature,
@@ -110,7 +109,8 @@ def saved(one: Tested, wanted: Wanted) -> tuple[Path, Path]:
         mean=fitted.mean.tolist(),
         scale=fitted.scale.tolist(),
         references={k: v.reshape(-1).tolist() for k, v in learner.references(clips).items()},
-        rows=learner.stored_rows(fitted),
+        rows=model.quantised(fitted.known).tobytes(),
+        radii=fitted.radii.tolist(),
         threshold=float(np.quantile(one.found.distance, 1 - wanted.unknown_share)),
         tflite_sha256=hashlib.sha256(content).hexdigest(),
         measured=_measured(one),

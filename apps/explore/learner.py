@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from apps.explore import splits
-from asd.causes.model import NORMAL, UNKNOWN, distances, quantised
+from asd.causes.model import NORMAL, UNKNOWN, distances, radii
 
 # Set on the demo's fans of seed 0 (README.md has what others gave).
 STRENGTH = 0.03  # C of scikit-learn's logistic regression: the inverse of its penalty
@@ -72,6 +72,7 @@ class Fitted(NamedTuple):
     weights: np.ndarray  # (size, n_classes) float64
     bias: np.ndarray  # (n_classes,) float64
     known: np.ndarray  # (n, size) float32, training clips, standardised
+    radii: np.ndarray  # (n,) float64, of these
 
     def standardised(self, rows: np.ndarray) -> np.ndarray:
         """(n, size) float32"""
@@ -85,8 +86,8 @@ class Fitted(NamedTuple):
         return powers / powers.sum(axis=1, keepdims=True)
 
     def distances(self, rows: np.ndarray) -> np.ndarray:
-        """From the nearest training clip; see `asd.causes.model.distances`."""
-        return distances(self.known, self.standardised(rows))
+        """From training clips; see `asd.causes.model.distances`."""
+        return distances(self.known, self.radii, self.standardised(rows))
 
 
 def moved(rows: np.ndarray, bands: int) -> np.ndarray:
@@ -95,13 +96,13 @@ def moved(rows: np.ndarray, bands: int) -> np.ndarray:
     return rows[:, :, places]
 
 
-def fit(rows: np.ndarray, causes: np.ndarray) -> Fitted:
+def fit(rows: np.ndarray, causes: np.ndarray, machines: np.ndarray) -> Fitted:
     """Multinomial logistic regression in which each class weighs the same.
 
     Parameters
     ----------
     rows : (n, len(NAMES), n_mels) float32; copies moved by `SHIFTS` are learnt from as well
-    causes : (n,) str, two classes or more
+    causes, machines : (n,) str; two classes or more
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -116,8 +117,8 @@ def fit(rows: np.ndarray, causes: np.ndarray) -> Fitted:
     weights, bias = learner.coef_.T, learner.intercept_
     if len(learner.classes_) == 2:  # of two, the second's logit alone
         weights, bias = np.hstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
-    known = (rows.reshape(len(rows), -1) - mean) / scale
-    return Fitted(learner.classes_, mean, scale, weights, bias, known.astype(np.float32))
+    known = ((rows.reshape(len(rows), -1) - mean) / scale).astype(np.float32)
+    return Fitted(learner.classes_, mean, scale, weights, bias, known, radii(known, machines))
 
 
 class Heldout(NamedTuple):
@@ -128,17 +129,19 @@ class Heldout(NamedTuple):
     distance: np.ndarray  # (n,) float64
 
 
-def held_out(rows: np.ndarray, causes: np.ndarray, parts: Sequence) -> Heldout:
+def held_out(rows: np.ndarray, clips: Clips, parts: Sequence) -> Heldout:
     """Each part by turns is left out and asked.
 
     Parameters
     ----------
-    parts : (n,) the part of each row
+    rows : of the clips, `referred` or not
+    parts : (n,) the part of each
     """
+    causes = clips.causes
     said = np.empty(len(rows), causes.dtype)
     probability, distance = np.empty((2, len(rows)))
     for _, test in splits.leaving_out(parts):
-        fitted = fit(rows[~test], causes[~test])
+        fitted = fit(rows[~test], causes[~test], clips.machines[~test])
         found = fitted.probabilities(rows[test])
         said[test], probability[test] = fitted.classes[found.argmax(axis=1)], found.max(axis=1)
         distance[test] = fitted.distances(rows[test])
@@ -220,7 +223,8 @@ def unheard(clips: Clips, rows: np.ndarray, limits: np.ndarray) -> list[Unheard]
         distance, other = np.empty(len(rows)), clips.causes == cause
         for _, test in splits.leaving_out(clips.machines):
             train = ~test & ~other
-            distance[test] = fit(rows[train], clips.causes[train]).distances(rows[test])
+            fitted = fit(rows[train], clips.causes[train], clips.machines[train])
+            distance[test] = fitted.distances(rows[test])
         found.append(Unheard(str(cause), int(other.sum()),
                              float(np.mean((distance > limits)[other])),
                              auc(other.astype(int), distance)))  # fmt: skip
@@ -230,8 +234,3 @@ def unheard(clips: Clips, rows: np.ndarray, limits: np.ndarray) -> list[Unheard]
 def with_unknown(found: Heldout, limits: np.ndarray) -> np.ndarray:
     """What is said, `UNKNOWN` beyond the limits; (n,) str."""
     return np.where(found.distance > limits, UNKNOWN, found.said.astype(object)).astype(str)
-
-
-def stored_rows(fitted: Fitted) -> bytes:
-    """The training clips as a stored classifier has them."""
-    return quantised(fitted.known).tobytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ def summary(rows: Sequence[Row]) -> list[tuple]:
         groups[row.machine, row.label, row.snr_db].append(row)
     return [
         (*(part or "-" for part in key), len(some),
-         *(_span(some, *one) for one in SPANS), sum(bool(row.fault) for row in some))
+         *(_span(some, one) for one in SPANS), sum(bool(row.fault) for row in some))
         for key, some in sorted(groups.items())
     ]  # fmt: skip
 
@@ -76,19 +76,19 @@ HEADER = ("machine", "label", "SNR, dB", "clips", "channels", "rate, Hz", "bits"
           "seconds", "level, dB", "unreadable")  # fmt: skip
 
 
-def _number(places: int) -> Callable[[float], str]:
-    return lambda value: f"{value:.{places}f}"
+SPANS = ("channels", "rate_hz", "bits", "format", "seconds", "level_db")
+MOST_NAMED = 4  # different values, of which a summary names each
 
 
-SPANS = (("channels", str), ("rate_hz", str), ("bits", str), ("format", str),
-         ("seconds", _number(1)), ("level_db", _number(1)))  # fmt: skip
-
-
-def _span(rows: Sequence[Row], field: str, form: Callable) -> str:
-    """The value that all have, or the least and the largest."""
-    values = [value for row in rows if (value := getattr(row, field)) != ""]
-    ends = list(dict.fromkeys(form(one) for one in (min(values), max(values)))) if values else []
-    return " to ".join(ends) or "-"
+def _span(rows: Sequence[Row], field: str) -> str:
+    """Values that rows have: each where they are few, numbers by their least and largest."""
+    values = sorted({value for row in rows if (value := getattr(row, field)) != ""})
+    if any(isinstance(value, float) for value in values):
+        ends = [f"{value:.1f}" for value in (values[0], values[-1])]
+        return " to ".join(dict.fromkeys(ends))
+    if len(values) > MOST_NAMED and not isinstance(values[0], str):
+        return f"{values[0]} to {values[-1]}"
+    return ", ".join(map(str, values)) or "-"
 
 
 def run(folder: Path, out: Path) -> None:

@@ -21,7 +21,9 @@ def run(path: Path, folder: Path) -> None:
     record = model.Causes.load(path).record
     found = [one for one in recordings.find(folder) if one.label == recordings.NORMAL]
     if not found:
-        raise UserError(f"{folder}: no recording that is called normal; put them in a folder normal")
+        raise UserError(
+            f"{folder}: no recording that is called normal; put them in a folder normal"
+        )
     rows = np.stack(recordings.each(found, record.feature, statistics.statistics, str(folder)))
     machines = np.array([one.machine for one in found])
     for machine in sorted(set(machines)):

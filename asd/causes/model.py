@@ -1,8 +1,8 @@
 """A classifier of causes as it is stored and asked, with NumPy and LiteRT alone.
 
 `<name>.tflite` is one dense layer and its softmax in int8, `<name>.json` says what goes in and what
-comes out: the features, the classes, each machine's normal reference, and the training clips with
-the distance from the nearest of them beyond which a cause is "unknown".
+comes out: the features, the classes, each machine's normal reference, and the training clips, of
+which a clip that is far is "unknown".
 
     causes = Causes.load(Path("fan.json"))
     causes.probabilities(frames, "DemoFan/id_00")  # {"bearing": 0.87, "normal": 0.03, ...}
@@ -44,7 +44,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     scale: list[float]  # their standard deviation
     references: dict[str, list[float]]  # by machine, the mean of its normal clips
     rows: bytes  # training clips, standardised, (n, size) int8 with STATISTICS_SCALE
-    threshold: float  # clips farther from the nearest training clip are "unknown"
+    radii: list[float]  # of each training clip, see `radii`
+    threshold: float  # clips at a larger distance are "unknown", see `distances`
     tflite_sha256: str
     measured: dict[str, Any] = {}
 
@@ -55,8 +56,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         rows = self.mean, self.scale, *self.references.values()
         if any(len(row) != size or not np.isfinite(row).all() for row in rows):
             raise ValueError(f"rows of {size} finite numbers are needed")
-        if not self.rows or len(self.rows) % size or not self.threshold > 0:
-            raise ValueError("it has no whole training clips, or no threshold")
+        if not self.radii or len(self.rows) != len(self.radii) * size:
+            raise ValueError("it has no whole training clips")
+        if not min(self.threshold, *self.radii) > 0:
+            raise ValueError("its threshold or a radius is not above 0")
         if not min(self.scale) > 0 or len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError("its scales are not positive, or its classes not different ones")
 
@@ -67,7 +70,7 @@ class Answer(NamedTuple):
     cause: str  # a class, or UNKNOWN
     message: str
     probabilities: dict[str, float]  # of the classes that were learnt
-    distance: float  # from the nearest training clip, in standard deviations; see `distances`
+    distance: float  # how far it is from what was learnt; see `distances`
 
 
 class Causes:
@@ -155,12 +158,16 @@ class Causes:
     def answer(self, frames: np.ndarray, machine: str | None = None) -> Answer:
         """The most probable class with its message, or that it is none; see `probabilities`."""
         row = self.standardised(frames, machine)
-        found, distance = self._asked(row), float(distances(self._known, row)[0])
+        found, distance = self._asked(row), float(self.distances(row)[0])
         best = max(found, key=found.__getitem__)
         if distance > self.record.threshold:
             return Answer(UNKNOWN, NOT_KNOWN, found, distance)
         message = OK if best == NORMAL else f"Probable cause: {best.replace('_', ' ')}"
         return Answer(best, message, found, distance)
+
+    def distances(self, rows: np.ndarray) -> np.ndarray:
+        """See `distances`; of standardised rows."""
+        return distances(self._known, np.array(self.record.radii), rows)
 
     def _asked(self, row: np.ndarray) -> dict[str, float]:
         with self._lock:
@@ -173,23 +180,54 @@ def quantised(rows: np.ndarray) -> np.ndarray:
     return litert.to_int8(np.asarray(rows, np.float32), *_STEPS)
 
 
-def distances(known: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """How far each row is from the nearest known one: root of the mean square of differences.
+def radii(known: np.ndarray, machines: np.ndarray) -> np.ndarray:
+    """How far each known row is from the nearest one of another machine.
 
-    Statistics beyond `LARGEST` are taken for so much, in steps of int8, on both sides.
+    Of a single machine, from its nearest other row.
+
+    Parameters
+    ----------
+    known : (n, width) float32, standardised
+    machines : (n,) str
+
+    Returns
+    -------
+    (n,) float64, above 0; see `_between`
+    """
+    apart = machines[:, None] != machines
+    if not apart.any():
+        apart = ~np.eye(len(machines), dtype=bool)
+    nearest = np.where(apart, _between(known, known), np.inf).min(axis=1)
+    return np.maximum(nearest, STATISTICS_SCALE.scale)
+
+
+def distances(known: np.ndarray, of_known: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """How far each row is from what is known: the least of its distances over the known radii.
+
+    1 is as far as a known row is from its likes in other machines. Dividing by the local density
+    keeps faults that are strong, and so far from each other, from being strange for that alone;
+    as in LOF, Breunig et al. 2000, doi:10.1145/335191.335388.
 
     Parameters
     ----------
     known, rows : (n_known, n) and (n_rows, n) float32, standardised
+    of_known : (n_known,) `radii`
 
     Returns
     -------
-    (n_rows,) float64, standard deviations
+    (n_rows,) float64
     """
-    from_, to = (litert.to_float(quantised(one), *_STEPS).astype(np.float64)
-                 for one in (rows, known))  # fmt: skip
-    squares = (from_**2).sum(axis=1)[:, None] + (to**2).sum(axis=1) - 2 * from_ @ to.T
-    return np.sqrt(np.maximum(squares.min(axis=1), 0) / rows.shape[1])
+    return (_between(rows, known) / of_known).min(axis=1)
+
+
+def _between(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Root of the mean square of differences, (n_some, n_others) float64, standard deviations.
+
+    Statistics beyond `LARGEST` are taken for so much, in steps of int8, as they are stored.
+    """
+    a, b = (litert.to_float(quantised(one), *_STEPS).astype(np.float64) for one in (some, others))
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.sqrt(np.maximum(squares, 0) / a.shape[1])
 
 
 def save(path: Path, record: Record, content: bytes) -> tuple[Path, Path]:
