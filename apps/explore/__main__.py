@@ -71,7 +71,7 @@ def _features(parser: argparse.ArgumentParser) -> None:
 def _clusters(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--coefficients", type=_number(int, 1, 128), default=40, metavar="N",
-           help="of MFCC, whose mean and standard deviation are put together; %(default)s")  # fmt: skip
+           help="of MFCC; their mean and standard deviation count; %(default)s")  # fmt: skip
     option("-k", type=_number(int, 2, MOST), metavar="N",
            help="clusters; without it as many as have the best silhouette")  # fmt: skip
     option("--most", type=_number(int, 2, MOST), default=10, metavar="N",
@@ -87,7 +87,7 @@ def _causes(parser: argparse.ArgumentParser) -> None:
     option("--labels", type=Path, metavar="CSV", help="of causes: columns path and cause")
     option("--save", type=Path, metavar="MODEL", help="writes MODEL.tflite, int8, and MODEL.json")
     option("--unknown-share", type=_number(float, 0.001, 0.5), default=0.05, metavar="S",
-           help="of recordings of known causes that may be called unknown; %(default)s")  # fmt: skip
+           help="of known causes' recordings that may be called unknown; %(default)s")  # fmt: skip
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from apps.explore import cause_list, causes_page, learner, recordings, report, splits
-from apps.explore.learner import Clips, Heldout
+from apps.explore.learner import Clips
+from apps.explore.outcome import Figure, Outcome
 from apps.explore.recordings import NORMAL, Recording
 from asd import files
-from asd.causes import model, statistics
+from asd.causes import model, network, statistics
 from common import Feature, UserError
 
 LEAST = 2  # clips of a class in a machine, machines of a class
@@ -29,17 +30,6 @@ class Wanted(NamedTuple):
     save: Path | None = None
     unknown_share: float = 0.05  # of clips of known causes that may be called unknown
     seed: int = 0
-
-
-class Tested(NamedTuple):
-    """What the tests gave."""
-
-    clips: Clips
-    found: Heldout
-    said: np.ndarray  # (n,) str, with UNKNOWN
-    figures: list[causes_page.Figure]
-    unheard: list[learner.Unheard]
-    known_called_unknown: float
 
 
 def usable(some: Sequence[Recording], folder: Path) -> list[Recording]:
@@ -59,9 +49,11 @@ def usable(some: Sequence[Recording], folder: Path) -> list[Recording]:
         counts = Counter(one.cause or f"{one.label or 'unlabelled'} without a cause"
                          for one in some)  # fmt: skip
         there = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        raise UserError(f"{folder}: there are no causes to learn: {there}, of "
-                        f"{len({one.machine for one in some})} machine ids; a cause needs {LEAST} "
-                        f"recordings of each of {LEAST} ids that have normal ones, too; {REMEDY}")  # fmt: skip
+        n_ids = len({one.machine for one in some})
+        raise UserError(
+            f"{folder}: there are no causes to learn: {there}, of {n_ids} machine ids; a cause "
+            f"needs {LEAST} recordings of each of {LEAST} ids that have normal ones, too; {REMEDY}"
+        )
     left = Counter(
         "without a cause" if one not in told else
         f"of {one.machine}, which has no normal recording" if one.machine not in normal else
@@ -73,7 +65,7 @@ def usable(some: Sequence[Recording], folder: Path) -> list[Recording]:
     return [one for one in kept if one.cause in classes]
 
 
-def tested(clips: Clips, wanted: Wanted) -> Tested:
+def tested(clips: Clips, wanted: Wanted) -> Outcome:
     """Test on machines left out, and beside it what a random split makes of the same."""
     rows, seed = learner.referred(clips), wanted.seed
     found = learner.held_out(rows, clips, clips.machines)
@@ -87,21 +79,22 @@ def tested(clips: Clips, wanted: Wanted) -> Tested:
     figures = []
     for name, one in zip(names, (found, plain, *leaking), strict=True):
         value = learner.balanced_accuracy(clips.causes, one.said)
-        figures.append(causes_page.Figure(name, value, *learner.interval(clips, one.said, seed)))
+        figures.append(Figure(name, value, *learner.interval(clips, one.said, seed)))
     causes = set(clips.causes) - {NORMAL}
     enough = len(causes) > 1  # with one cause left out, a class beside normal is needed
     unheard = learner.unheard(clips, rows, limits) if enough else []
     said = learner.with_unknown(found, limits)
-    share = float(np.mean(said == model.UNKNOWN))
-    return Tested(clips, found, said, figures, unheard, share)
+    share = np.mean([np.mean(said[clips.causes == cause] == model.UNKNOWN)
+                     for cause in sorted(set(clips.causes))])  # fmt: skip
+    return Outcome(clips, found, said, figures, unheard, float(share))
 
 
-def saved(one: Tested, wanted: Wanted) -> tuple[Path, Path]:
+def saved(one: Outcome, wanted: Wanted) -> tuple[Path, Path]:
     """Learn from all clips and write the classifier; its TFLite and JSON files."""
     clips = one.clips
     rows = learner.referred(clips)
     fitted = learner.fit(rows, clips.causes, clips.machines)
-    content = model.network(fitted.weights, fitted.bias, fitted.standardised(rows))
+    content = network.network(fitted.weights, fitted.bias, fitted.standardised(rows))
     record = model.Record(
         feature=wanted.feature,
         statistics=statistics.NAMES,
@@ -109,16 +102,16 @@ def saved(one: Tested, wanted: Wanted) -> tuple[Path, Path]:
         mean=fitted.mean.tolist(),
         scale=fitted.scale.tolist(),
         references={k: v.reshape(-1).tolist() for k, v in learner.references(clips).items()},
-        rows=model.quantised(fitted.known).tobytes(),
+        rows=network.quantised(fitted.known).tobytes(),
         radii=fitted.radii.tolist(),
-        threshold=float(np.quantile(one.found.distance, 1 - wanted.unknown_share)),
+        threshold=learner.threshold(clips.causes, one.found.distance, wanted.unknown_share),
         tflite_sha256=hashlib.sha256(content).hexdigest(),
         measured=_measured(one),
     )
     return model.save(wanted.save, record, content)
 
 
-def _measured(one: Tested) -> dict[str, Any]:
+def _measured(one: Outcome) -> dict[str, Any]:
     first = one.figures[0]
     return {"balanced_accuracy": first.value, "low": first.low, "high": first.high,
             "chance": 1 / len(set(one.clips.causes)), "clips": len(one.clips.causes),
@@ -146,7 +139,7 @@ def run(folder: Path, out: Path, wanted: Wanted) -> None:
             print(f"{path}: written")
 
 
-def _write(out: Path, some: Sequence[Recording], one: Tested) -> None:
+def _write(out: Path, some: Sequence[Recording], one: Outcome) -> None:
     found = one.found
     files.write_csv(out / "causes.csv", [
         ("path", "machine", "cause", "said", "most_probable", "probability", "distance"),
@@ -155,8 +148,8 @@ def _write(out: Path, some: Sequence[Recording], one: Tested) -> None:
             found.distance.tolist(), strict=True)),
     ])  # fmt: skip
     chance = 1 / len(set(one.clips.causes))
-    figures = [*one.figures, causes_page.Figure("chance", chance, chance, chance)]
-    files.write_csv(out / "figures.csv", [causes_page.Figure._fields, *figures])
+    figures = [*one.figures, Figure("chance", chance, chance, chance)]
+    files.write_csv(out / "figures.csv", [Figure._fields, *figures])
     files.write_csv(out / "unknown.csv", [learner.Unheard._fields, *one.unheard])
     for title, header, lines in causes_page.tables(one, figures):
         print(f"\n{title}")

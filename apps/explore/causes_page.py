@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from apps.explore import pictures, report
+from apps.explore.outcome import Figure, Outcome
 from asd.causes.model import UNKNOWN
 from asd.page import html
 from asd.page.html import Section
-
-if TYPE_CHECKING:
-    from apps.explore.causes import Tested
 
 INTERVAL = ("Intervals hold 95 % of bootstrap draws of machines, then of recordings of each; few "
             "machines make them wide.")  # fmt: skip
@@ -22,23 +19,15 @@ LEAKS = ("In a random split a machine is on both sides: that figure says what is
          "that were learnt, and nothing about others.")  # fmt: skip
 
 
-class Figure(NamedTuple):
-    """A balanced accuracy with its 95 % interval."""
-
-    split: str
-    value: float
-    low: float
-    high: float
-
-
-def tables(one: Tested, figures: Sequence[Figure]) -> Iterator[tuple[str, tuple, list[tuple]]]:
+def tables(one: Outcome, figures: Sequence[Figure]) -> Iterator[tuple[str, tuple, list[tuple]]]:
     """What is printed and shown: title, header, rows."""
     yield ("Balanced accuracy", ("split", "value", "95 % interval"), [
         (row.split, f"{row.value:.3f}",
          f"{row.low:.3f} – {row.high:.3f}" if row.low < row.high else "–") for row in figures
     ])  # fmt: skip
     clips = one.clips
-    yield ("Told right, by class, on machines never heard", ("class", "clips", "right", "unknown"), [
+    header = ("class", "clips", "right", "unknown")
+    yield ("Told right, by class, on machines never heard", header, [
         (str(name), int(which.sum()), f"{np.mean(one.found.said[which] == name):.2f}",
          f"{np.mean(one.said[which] == UNKNOWN):.2f}")
         for name in np.unique(clips.causes) for which in [clips.causes == name]
@@ -50,13 +39,13 @@ def tables(one: Tested, figures: Sequence[Figure]) -> Iterator[tuple[str, tuple,
                 for row in one.unheard])  # fmt: skip
 
 
-def counts(one: Tested, classes: Sequence[str], told: Sequence[str]) -> np.ndarray:
+def counts(one: Outcome, classes: Sequence[str], told: Sequence[str]) -> np.ndarray:
     """Clips of each class that are said to be each, (n_classes, n_told) int64."""
     return np.array([[np.sum((one.clips.causes == true) & (one.said == word)) for word in told]
                      for true in classes])  # fmt: skip
 
 
-def write(out: Path, one: Tested, figures: Sequence[Figure]) -> None:
+def write(out: Path, one: Outcome, figures: Sequence[Figure]) -> None:
     """confusion.png and causes.html."""
     classes = [str(name) for name in np.unique(one.clips.causes)]
     told = [*classes, UNKNOWN]
@@ -72,8 +61,8 @@ def write(out: Path, one: Tested, figures: Sequence[Figure]) -> None:
     parts = [html.table(header, rows, title) for title, header, rows in tables(one, figures)]
     unknown = html.paragraph(
         f"{100 * one.known_called_unknown:.0f} % of recordings of known classes are called "
-        "unknown: they are farther from every learnt recording than the clips of other machines "
-        "are, but for a share of them.")  # fmt: skip
+        "unknown, as the mean over the classes: they are farther from what was learnt than other "
+        "machines' recordings were, but for a small share of these.")  # fmt: skip
     seen = report.picture(path, "classes against what was said of them, in per cent and numbers")
     report.write(out / "causes.html", "Causes", [
         Section("How well causes are told", [parts[0], html.paragraph(INTERVAL),

@@ -75,8 +75,9 @@ def run(folder: Path, out: Path, wanted: Wanted) -> None:
         for what, values in parts:
             key = f"{len(rows):06d}"
             arrays[key] = values
-            rows.append((key, recording.name, what, group, "test" if is_test else "train",
-                         recording.machine, recording.label, recording.snr, len(values)))  # fmt: skip
+            told = recording.machine, recording.label, recording.snr, len(values)
+            side = "test" if is_test else "train"
+            rows.append((key, recording.name, what, group, side, *told))
     with files.whole_file(out / "features.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
     files.write_csv(out / "features.csv", [HEADER, *rows])

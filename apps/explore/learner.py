@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from apps.explore import splits
-from asd.causes.model import NORMAL, UNKNOWN, distances, radii
+from asd.causes.distances import distances, radii
+from asd.causes.model import NORMAL, UNKNOWN
 
 # Set on the demo's fans of seed 0 (README.md has what others gave).
 STRENGTH = 0.03  # C of scikit-learn's logistic regression: the inverse of its penalty
@@ -86,7 +87,7 @@ class Fitted(NamedTuple):
         return powers / powers.sum(axis=1, keepdims=True)
 
     def distances(self, rows: np.ndarray) -> np.ndarray:
-        """From training clips; see `asd.causes.model.distances`."""
+        """From training clips; see `asd.causes.distances`."""
         return distances(self.known, self.radii, self.standardised(rows))
 
 
@@ -182,13 +183,27 @@ def interval(clips: Clips, said: np.ndarray, seed: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def threshold(causes: np.ndarray, distance: np.ndarray, share: float) -> float:
+    """The distance that so small a share of the clips exceeds, each class weighing the same.
+
+    Parameters
+    ----------
+    causes, distance : (n,)
+    share : of clips of known causes that may be called unknown
+    """
+    _, which, counts = np.unique(causes, return_inverse=True, return_counts=True)
+    order = np.argsort(distance)
+    weights = (1 / counts[which] / len(counts))[order]
+    reached = np.searchsorted(np.cumsum(weights), 1 - share)
+    return float(distance[order][min(reached, len(order) - 1)])
+
+
 def thresholds(clips: Clips, distance: np.ndarray, share: float) -> np.ndarray:
-    """For each clip the distance beyond which it is unknown, from the clips of other machines.
+    """For each clip the `threshold` of the clips of other machines.
 
     Parameters
     ----------
     distance : (n,) of clips held out by machine
-    share : of clips of known causes that may be called unknown
 
     Returns
     -------
@@ -196,7 +211,7 @@ def thresholds(clips: Clips, distance: np.ndarray, share: float) -> np.ndarray:
     """
     found = np.empty(len(distance))
     for _, test in splits.leaving_out(clips.machines):
-        found[test] = np.quantile(distance[~test], 1 - share)
+        found[test] = threshold(clips.causes[~test], distance[~test], share)
     return found
 
 

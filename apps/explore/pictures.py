@@ -64,8 +64,8 @@ def _scatter(axes, flat: np.ndarray, values: np.ndarray) -> None:
         axes.scatter(*some.T, s=14, color=COLOURS[i % len(COLOURS)],
                      marker=MARKS[i // len(COLOURS) % len(MARKS)], alpha=0.75, linewidths=0,
                      label=label)  # fmt: skip
-    axes.legend(fontsize=SMALL, framealpha=0.7,
-                title=f"and {len(order) - MOST_LEGEND} more" if len(order) > MOST_LEGEND else None)  # fmt: skip
+    more = f"and {len(order) - MOST_LEGEND} more" if len(order) > MOST_LEGEND else None
+    axes.legend(fontsize=SMALL, framealpha=0.7, title=more)
 
 
 def _is_number(text: str) -> bool:

@@ -19,19 +19,16 @@ import msgspec
 import numpy as np
 
 from asd import files, messages
+from asd.causes.distances import distances
+from asd.causes.network import floats
 from asd.causes.statistics import NAMES, statistics
-from asd.tflite import litert, writer
-from asd.tflite.chain import Dense
-from asd.tflite.int8 import LEAST, MOST, IntDense, Scale, int8_weights, weight_scales
+from asd.tflite import litert
 from common import Feature, UserError
 
 NORMAL, UNKNOWN = "normal", "unknown"
 OK = "Component OK"
 NOT_KNOWN = "Cause unknown: the sound is like no class that was learnt"
-LARGEST = 6.0  # standard deviations: a standardised statistic beyond is taken for so much
 MOST_BYTES = 1 << 26
-STATISTICS_SCALE = Scale(float(np.float32(LARGEST / MOST)), 0)
-_STEPS = STATISTICS_SCALE.scale, STATISTICS_SCALE.zero_point
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,7 +77,7 @@ class Causes:
         self.record = record
         self._predict, self._lock = litert.predictor(content), threading.Lock()
         known = np.frombuffer(record.rows, np.int8).reshape(-1, len(record.mean))
-        self._known = litert.to_float(known, *_STEPS)
+        self._known = floats(known)
 
     @classmethod
     def load(cls, path: Path) -> Causes:
@@ -175,61 +172,6 @@ class Causes:
         return dict(zip(self.record.classes, values.tolist(), strict=True))
 
 
-def quantised(rows: np.ndarray) -> np.ndarray:
-    """Standardised statistics as the network takes them, int8 with `STATISTICS_SCALE`."""
-    return litert.to_int8(np.asarray(rows, np.float32), *_STEPS)
-
-
-def radii(known: np.ndarray, machines: np.ndarray) -> np.ndarray:
-    """How far each known row is from the nearest one of another machine.
-
-    Of a single machine, from its nearest other row.
-
-    Parameters
-    ----------
-    known : (n, width) float32, standardised
-    machines : (n,) str
-
-    Returns
-    -------
-    (n,) float64, above 0; see `_between`
-    """
-    apart = machines[:, None] != machines
-    if not apart.any():
-        apart = ~np.eye(len(machines), dtype=bool)
-    nearest = np.where(apart, _between(known, known), np.inf).min(axis=1)
-    return np.maximum(nearest, STATISTICS_SCALE.scale)
-
-
-def distances(known: np.ndarray, of_known: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """How far each row is from what is known: the least of its distances over the known radii.
-
-    1 is as far as a known row is from its likes in other machines. Dividing by the local density
-    keeps faults that are strong, and so far from each other, from being strange for that alone;
-    as in LOF, Breunig et al. 2000, doi:10.1145/335191.335388.
-
-    Parameters
-    ----------
-    known, rows : (n_known, n) and (n_rows, n) float32, standardised
-    of_known : (n_known,) `radii`
-
-    Returns
-    -------
-    (n_rows,) float64
-    """
-    return (_between(rows, known) / of_known).min(axis=1)
-
-
-def _between(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Root of the mean square of differences, (n_some, n_others) float64, standard deviations.
-
-    Statistics beyond `LARGEST` are taken for so much, in steps of int8, as they are stored.
-    """
-    a, b = (litert.to_float(quantised(one), *_STEPS).astype(np.float64) for one in (some, others))
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0) / a.shape[1])
-
-
 def save(path: Path, record: Record, content: bytes) -> tuple[Path, Path]:
     """Write both files of a classifier; their paths."""
     network, described = _of(path, ".tflite"), _of(path, ".json")
@@ -256,35 +198,6 @@ def with_reference(path: Path, machine: str, rows: np.ndarray) -> Path:
     references = record.references | {machine: mean}
     files.write_json(path, msgspec.structs.replace(record, references=references))
     return path
-
-
-def network(weights: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> bytes:
-    """A dense layer and its softmax as an int8 TFLite file, with a scale for each class.
-
-    Parameters
-    ----------
-    weights : (n, n_classes) float
-    bias : (n_classes,) float
-    rows : (n_clips, n) float32, standardised, that calibrate the logits
-
-    Returns
-    -------
-    the TFLite flatbuffer: int8 in, `STATISTICS_SCALE`; int8 out, steps of 1 / 256
-    """
-    layer = integers(weights, bias, rows)
-    return writer.of_integers([layer], int8_io=True, softmax=True)
-
-
-def integers(weights: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> IntDense:
-    """The dense layer of `network` in integers."""
-    layer, step = Dense(np.asarray(weights), np.asarray(bias)), STATISTICS_SCALE.scale
-    scales = weight_scales(layer, per_channel=True, input_scale=step)
-    logits = np.clip(rows, -LARGEST, LARGEST) @ layer.weights + layer.bias
-    low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 0.0)
-    size = np.float32((high - low) / (MOST - LEAST)) or np.float32(1)
-    target = Scale(float(size), int(np.clip(np.rint(LEAST - low / float(size)), LEAST, MOST)))
-    of_bias = np.rint(layer.bias / (step * scales.astype(np.float64))).astype(np.int32)
-    return IntDense(int8_weights(layer, scales), of_bias, scales, False, STATISTICS_SCALE, target)
 
 
 def _of(path: Path, ending: str) -> Path:
