@@ -30,7 +30,7 @@ def clip(seed, level=-40.0):
 
 @pytest.fixture
 def stored(tmp_path):
-    """A classifier that calls what is louder than normal in low bands imbalance, in high bearing."""
+    """A classifier by which louder low bands are imbalance, louder high ones bearing."""
     feature = msgspec.structs.replace(
         config.load_config().feature, n_mels=N_MELS, central_frames=None
     )
@@ -175,9 +175,9 @@ def test_distances_are_in_units_of_what_machines_are_apart():
     found = radii(known, machines)
     np.testing.assert_allclose(found * np.sqrt(2), [0.5, np.hypot(3, 0.5), 0.5, 4], atol=0.05)
     assert distances(known, found, known).max() < 1e-6
-    # One unit off is far where clips lie close, and near where they do not.
-    close, wide = distances(known, found, np.array([[-1, 0], [3, 5]], np.float32))
-    assert close == pytest.approx(2, abs=0.1) and wide == pytest.approx(1 / 4, abs=0.05)
+    # As far off is more where clips lie close together than where they do not.
+    close, wide = distances(known, found, np.array([[-0.25, 0], [3, 4.25]], np.float32))
+    assert close == pytest.approx(1 / 2, abs=0.05) and wide == pytest.approx(1 / 16, abs=0.01)
     single = radii(known, np.array(["a"] * 4))
     np.testing.assert_allclose(single[0] * np.sqrt(2), 0.5, atol=0.05)
 

@@ -15,6 +15,7 @@ from asd.causes.model import NORMAL, UNKNOWN
 STRENGTH = 0.03  # C of scikit-learn's logistic regression: the inverse of its penalty
 SHIFTS = (-1, 0, 1)  # mel bands by which training clips are moved: other machines, other speeds
 MOST_ITERATIONS = 1000
+ROUNDING = 1e-9  # of a sum of shares
 DRAWS, TAILS = 2000, (0.025, 0.975)  # of the bootstrap; the ends of a 95 % interval
 
 
@@ -194,7 +195,7 @@ def threshold(causes: np.ndarray, distance: np.ndarray, share: float) -> float:
     _, which, counts = np.unique(causes, return_inverse=True, return_counts=True)
     order = np.argsort(distance)
     weights = (1 / counts[which] / len(counts))[order]
-    reached = np.searchsorted(np.cumsum(weights), 1 - share)
+    reached = np.searchsorted(np.cumsum(weights), 1 - share - ROUNDING)
     return float(distance[order][min(reached, len(order) - 1)])
 
 
