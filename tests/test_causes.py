@@ -170,16 +170,25 @@ def test_statistics_tell_apart_what_is_steady_and_what_comes_and_goes():
 
 
 def test_distances_are_in_units_of_what_machines_are_apart():
-    known = np.array([[0, 0], [3, 0], [0, 0.5], [3, 4]], np.float32)
+    known = np.array([[0, 0], [3, 0], [0, 0.5], [3, 4]])
     machines = np.array(["a", "a", "b", "b"])
     found = radii(known, machines)
     np.testing.assert_allclose(found * np.sqrt(2), [0.5, np.hypot(3, 0.5), 0.5, 4], atol=0.05)
     assert distances(known, found, known).max() < 1e-6
     # As far off is more where clips lie close together than where they do not.
-    close, wide = distances(known, found, np.array([[-0.25, 0], [3, 4.25]], np.float32))
+    close, wide = distances(known, found, np.array([[-0.25, 0], [3, 4.25]]))
     assert close == pytest.approx(1 / 2, abs=0.05) and wide == pytest.approx(1 / 16, abs=0.01)
     single = radii(known, np.array(["a"] * 4))
     np.testing.assert_allclose(single[0] * np.sqrt(2), 0.5, atol=0.05)
+
+
+def test_stored_rows_are_the_rows_that_were_learnt():
+    rows = np.random.default_rng(0).normal(0, 3, (50, 7)).astype(np.float32)
+    assert np.array_equal(network.stepped(network.quantised(rows)), network.stepped(rows))
+    assert np.array_equal(network.stepped(network.stepped(rows)), network.stepped(rows))
+    far = np.abs(rows) > network.LARGEST
+    assert far.any() and np.abs(network.stepped(rows) - rows)[~far].max() < 0.024
+    assert np.abs(network.stepped(rows)).max() < network.LARGEST + 0.1
 
 
 def test_asking_loads_no_learner():

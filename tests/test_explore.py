@@ -3,6 +3,7 @@
 import csv
 import itertools
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -450,6 +451,13 @@ def test_clusters_by_tsne_without_labels(sound, tmp_path, capsys):
     assert [row["agreement with"] for row in table(tmp_path / "agreement.csv")] == [
         "machine id", "label"
     ]  # fmt: skip
+
+
+def test_without_umap_nothing_is_begun(sound, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert call("clusters", sound, "--by", "umap", "--out", tmp_path) == 1
+    assert "--by umap needs umap-learn" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_agreements_say():

@@ -108,12 +108,16 @@ def agreements(some: Sequence[Recording], clusters: np.ndarray) -> list[Agreemen
     return found
 
 
+def _index(one: Agreement) -> str:
+    return f"{round(one.index, 2) + 0.0:.2f}"  # never -0.00
+
+
 def verdict(found: Sequence[Agreement]) -> str:
     """What the agreements say, in a sentence."""
     if not found:
         return ("Nothing is known of these recordings that differs among them, so nobody can say "
                 "what the clusters are.")  # fmt: skip
-    told = ", ".join(f"{one.index:.2f} with the {one.what}" for one in found)
+    told = ", ".join(f"{_index(one)} with the {one.what}" for one in found)
     best = max(found, key=lambda one: one.index)
     start = f"Adjusted Rand index {told}:"
     if best.index < LITTLE:
@@ -142,6 +146,7 @@ def run(folder: Path, out: Path, wanted: Wanted) -> None:
     ------
     UserError : too few recordings, or all alike; see `recordings.each`.
     """
+    maps.check_installed(wanted.by)
     some = _recordings(folder, wanted)
     rows = np.stack(recordings.each(
         some, wanted.feature, lambda frames: described(frames, wanted.count), str(folder)
@@ -174,7 +179,7 @@ def _write(out: Path, some, points, tried, best, found, wanted: Wanted) -> None:
     elbow = [(one.k, one.inertia, one.silhouette) for one in tried]
     files.write_csv(out / "elbow.csv", [("k", "inertia", "silhouette"), *elbow])
     header = ("agreement with", "values", "clips", "adjusted Rand index")
-    lines = [(one.what, one.values, one.clips, f"{one.index:.2f}") for one in found]
+    lines = [(one.what, one.values, one.clips, _index(one)) for one in found]
     files.write_csv(out / "agreement.csv", [header, *found])
     report.show(header, lines)
     pictures.elbow(out / "elbow.png", elbow, best.k)
@@ -186,7 +191,9 @@ def _write(out: Path, some, points, tried, best, found, wanted: Wanted) -> None:
     pictures.maps(path, flat, shown, wanted.by)
     report.write(out / "clusters.html", "Clusters of recordings", [
         html.Section("What they agree with", [
-            html.paragraph(verdict(found)), html.table(header, lines, "Agreement of clusters")]),
+            html.paragraph(verdict(found)), html.table(header, lines, "Agreement of clusters"),
+            html.paragraph("The adjusted Rand index is 1 where clusters are the same groups, and "
+                           "0 where they agree by chance.")]),
         html.Section("Map", [report.picture(path, f"the recordings by {wanted.by}, coloured by "
                                             f"{', '.join(shown)}")]),
         html.Section("How many clusters", [

@@ -86,7 +86,8 @@ def run(folder: Path, out: Path, wanted: Wanted) -> None:
 
 def _tell(out: Path, rows: Sequence[tuple], wanted: Wanted) -> None:
     kinds = list(dict.fromkeys((row[2], row[4]) for row in rows))
-    lines = [(*kind, len(some), f"{min(some)} to {max(some)}") for kind in kinds
+    lines = [(*kind, len(some), " to ".join(map(str, sorted({min(some), max(some)}))))
+             for kind in kinds
              if (some := [row[8] for row in rows if (row[2], row[4]) == kind])]  # fmt: skip
     header = ("copy", "split", "rows", "frames")
     report.show(header, lines)

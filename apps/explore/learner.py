@@ -10,6 +10,7 @@ import numpy as np
 from apps.explore import splits
 from asd.causes.distances import distances, radii
 from asd.causes.model import NORMAL, UNKNOWN
+from asd.causes.network import stepped
 
 # Set on the demo's fans of seed 0 (README.md has what others gave).
 STRENGTH = 0.03  # C of scikit-learn's logistic regression: the inverse of its penalty
@@ -73,7 +74,7 @@ class Fitted(NamedTuple):
     scale: np.ndarray
     weights: np.ndarray  # (size, n_classes) float64
     bias: np.ndarray  # (n_classes,) float64
-    known: np.ndarray  # (n, size) float32, training clips, standardised
+    known: np.ndarray  # (n, size) float64, training clips, standardised, `stepped`
     radii: np.ndarray  # (n,) float64, of these
 
     def standardised(self, rows: np.ndarray) -> np.ndarray:
@@ -89,7 +90,7 @@ class Fitted(NamedTuple):
 
     def distances(self, rows: np.ndarray) -> np.ndarray:
         """From training clips; see `asd.causes.distances`."""
-        return distances(self.known, self.radii, self.standardised(rows))
+        return distances(self.known, self.radii, stepped(self.standardised(rows)))
 
 
 def moved(rows: np.ndarray, bands: int) -> np.ndarray:
@@ -119,7 +120,7 @@ def fit(rows: np.ndarray, causes: np.ndarray, machines: np.ndarray) -> Fitted:
     weights, bias = learner.coef_.T, learner.intercept_
     if len(learner.classes_) == 2:  # of two, the second's logit alone
         weights, bias = np.hstack([-weights, weights]) / 2, np.array([-bias[0], bias[0]]) / 2
-    known = ((rows.reshape(len(rows), -1) - mean) / scale).astype(np.float32)
+    known = stepped((rows.reshape(len(rows), -1) - mean) / scale)
     return Fitted(learner.classes_, mean, scale, weights, bias, known, radii(known, machines))
 
 

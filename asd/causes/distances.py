@@ -1,10 +1,14 @@
-"""How far a clip is from what a classifier of causes has learnt."""
+"""How far a clip is from what a classifier of causes has learnt.
+
+Rows are standardised statistics as `network.stepped` gives them, so that those which were stored in
+int8 are the same. float64.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from asd.causes.network import STATISTICS_SCALE, floats, quantised
+from asd.causes.network import STATISTICS_SCALE
 
 
 def radii(known: np.ndarray, machines: np.ndarray) -> np.ndarray:
@@ -14,7 +18,7 @@ def radii(known: np.ndarray, machines: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    known : (n, width) float32, standardised
+    known : (n, width)
     machines : (n,) str
 
     Returns
@@ -37,7 +41,7 @@ def distances(known: np.ndarray, of_known: np.ndarray, rows: np.ndarray) -> np.n
 
     Parameters
     ----------
-    known, rows : (n_known, n) and (n_rows, n) float32, standardised
+    known, rows : (n_known, width) and (n_rows, width)
     of_known : (n_known,) `radii`
 
     Returns
@@ -48,10 +52,6 @@ def distances(known: np.ndarray, of_known: np.ndarray, rows: np.ndarray) -> np.n
 
 
 def _between(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Root of the mean square of differences, (n_some, n_others) float64, standard deviations.
-
-    Statistics beyond `LARGEST` are taken for so much, in steps of int8, as they are stored.
-    """
-    a, b = (floats(quantised(one)).astype(np.float64) for one in (some, others))
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return np.sqrt(np.maximum(squares, 0) / a.shape[1])
+    """Root of the mean square of differences, (n_some, n_others) float64, standard deviations."""
+    squares = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * some @ others.T
+    return np.sqrt(np.maximum(squares, 0) / some.shape[1])

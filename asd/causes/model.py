@@ -20,7 +20,7 @@ import numpy as np
 
 from asd import files, messages
 from asd.causes.distances import distances
-from asd.causes.network import floats
+from asd.causes.network import stepped
 from asd.causes.statistics import NAMES, statistics
 from asd.tflite import litert
 from common import Feature, UserError
@@ -77,7 +77,7 @@ class Causes:
         self.record = record
         self._predict, self._lock = litert.predictor(content), threading.Lock()
         known = np.frombuffer(record.rows, np.int8).reshape(-1, len(record.mean))
-        self._known = floats(known)
+        self._known = stepped(known)
 
     @classmethod
     def load(cls, path: Path) -> Causes:
@@ -163,8 +163,8 @@ class Causes:
         return Answer(best, message, found, distance)
 
     def distances(self, rows: np.ndarray) -> np.ndarray:
-        """See `distances`; of standardised rows."""
-        return distances(self._known, np.array(self.record.radii), rows)
+        """See `distances.distances`; of standardised rows."""
+        return distances(self._known, np.array(self.record.radii), stepped(rows))
 
     def _asked(self, row: np.ndarray) -> dict[str, float]:
         with self._lock:

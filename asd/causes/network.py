@@ -18,9 +18,10 @@ def quantised(rows: np.ndarray) -> np.ndarray:
     return litert.to_int8(np.asarray(rows, np.float32), *_STEPS)
 
 
-def floats(rows: np.ndarray) -> np.ndarray:
-    """`quantised` statistics as float32."""
-    return litert.to_float(rows, *_STEPS)
+def stepped(rows: np.ndarray) -> np.ndarray:
+    """Standardised statistics, or `quantised` ones, as numbers of int8's steps; float64."""
+    steps = rows if rows.dtype == np.int8 else quantised(rows)
+    return litert.to_float(steps, *_STEPS).astype(np.float64)
 
 
 def network(weights: np.ndarray, bias: np.ndarray, rows: np.ndarray) -> bytes:
