@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -123,6 +124,24 @@ def test_threads_share_it(stored):
         assert list(pool.map(lambda one: causes.answer(one, "fan/id_00"), clips)) == alone
 
 
+def test_threads_wait_for_the_interpreter(stored, monkeypatch):
+    causes, inside, met = model.Causes.load(stored), [], []
+    true = causes._predict
+
+    def predict(row):
+        inside.append(row)
+        time.sleep(0.01)
+        met.append(len(inside))
+        values = true(row)
+        inside.pop()
+        return values
+
+    monkeypatch.setattr(causes, "_predict", predict)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda one: causes.probabilities(one, "fan/id_00"), [clip(0)] * 16))
+    assert met == [1] * 16
+
+
 def damaged(values, key, value):
     return json.dumps(values | {key: value})
 
@@ -170,15 +189,16 @@ def test_statistics_tell_apart_what_is_steady_and_what_comes_and_goes():
 
 
 def test_distances_are_in_units_of_what_machines_are_apart():
-    known = np.array([[0, 0], [3, 0], [0, 0.5], [3, 4]])
-    machines = np.array(["a", "a", "b", "b"])
+    known = np.array([[0, 0], [3, 0], [0, 0.5], [3, 4], [3, 0.2]])
+    machines = np.array(["a", "a", "b", "b", "a"])
     found = radii(known, machines)
-    np.testing.assert_allclose(found * np.sqrt(2), [0.5, np.hypot(3, 0.5), 0.5, 4], atol=0.05)
+    apart = [0.5, np.hypot(3, 0.5), 0.5, 3.8, np.hypot(3, 0.3)]  # not the .2 within a
+    np.testing.assert_allclose(found * np.sqrt(2), apart, atol=0.05)
     assert distances(known, found, known).max() < 1e-6
     # As far off is more where clips lie close together than where they do not.
     close, wide = distances(known, found, np.array([[-0.25, 0], [3, 4.25]]))
-    assert close == pytest.approx(1 / 2, abs=0.05) and wide == pytest.approx(1 / 16, abs=0.01)
-    single = radii(known, np.array(["a"] * 4))
+    assert close == pytest.approx(1 / 2, abs=0.05) and wide == pytest.approx(1 / 15, abs=0.01)
+    single = radii(known, np.array(["a"] * 5))
     np.testing.assert_allclose(single[0] * np.sqrt(2), 0.5, atol=0.05)
 
 
