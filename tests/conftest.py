@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A leaf room can be removed; its tests go with it.
 ROOMS = {
     "apps/submission": ["test_device.py", "test_submission.py"],
+    "apps/explore": ["test_explore.py"],
     "apps/benchmarks": ["test_benchmarks.py", "test_networks_benchmark.py"],
     "apps/pipeline": ["test_images.py", "test_pipeline.py", "test_grid.py", "test_slurm.py"],
 }

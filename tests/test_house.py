@@ -26,7 +26,7 @@ FLOORS = (
     ("keras_model", "asd.networks", "asd.losses", "asd.augment", "asd.optimisers"),
     ("asd.machine_code", "asd.tflite", "asd.dense_training", "asd.training", "asd.backends",
      "asd.discriminative", "asd.auxiliary", "asd.densities", "asd.embeddings"),
-    ("asd.detectors",),
+    ("asd.detectors", "asd.causes"),
     ("asd.evaluation", "asd.provenance"),
     ("asd.embedded",),
     ("asd.page",),

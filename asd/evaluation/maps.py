@@ -40,6 +40,21 @@ MEANINGS = {"o": "normal", "^": "normal, target", "x": "anomalous", "+": "anomal
             ".": "without label"}  # fmt: skip
 
 
+def check_installed(by: str) -> None:
+    """See that what a picture needs is there, before the work that comes before it.
+
+    Raises
+    ------
+    UserError : umap-learn is asked for and not installed.
+    """
+    try:
+        if by == "umap":
+            import umap  # noqa: F401
+    except ImportError as error:
+        raise UserError("--by umap needs umap-learn: .venv/bin/python -m pip install -r "
+                        f"{EXTRA}; or take pca or tsne") from error  # fmt: skip
+
+
 def flattened(embeddings: np.ndarray, by: str, seed: int) -> np.ndarray:
     """Embeddings in two dimensions, (n, 2) float64, the mean of each 0.
 
@@ -54,12 +69,10 @@ def flattened(embeddings: np.ndarray, by: str, seed: int) -> np.ndarray:
     UserError : umap-learn is asked for and not installed.
     """
     values = embeddings.astype(np.float64)
+    check_installed(by)
     if by == "umap":
-        try:
-            from umap import UMAP
-        except ImportError as error:
-            raise UserError("--by umap needs umap-learn: .venv/bin/python -m pip install -r "
-                            f"{EXTRA}; or take pca or tsne") from error  # fmt: skip
+        from umap import UMAP
+
         flat = UMAP(random_state=seed, n_jobs=1).fit_transform(values)
     elif by == "tsne":
         from sklearn.manifold import TSNE

@@ -19,6 +19,8 @@ ALIGNMENT = 16  # bytes, of the constants: what the schema asks for
 # activations, one scale per tensor or per output.
 FLOAT, INT8, WEIGHTS_PER_TENSOR, WEIGHTS_PER_CHANNEL = 1, 4, 9, 12
 QUANTIZE, DEQUANTIZE = 1, 2
+SOFTMAX = 2  # int8
+PROBABILITIES = Scale(1 / 256, -128)  # what TFLite's int8 SOFTMAX has at its output, always
 
 _KINDS = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8,
           "int32": schema.TensorType.INT32}  # fmt: skip
@@ -101,6 +103,14 @@ class _Graph:
         operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
         operator.builtinOptions = options
 
+    def softmax(self, source: int, output: int) -> None:
+        """A SOFTMAX operator of int8."""
+        operator = self.operator(schema.BuiltinOperator.SOFTMAX, SOFTMAX, [source], output)
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        operator.builtinOptionsType = schema.BuiltinOptions.SoftmaxOptions
+        operator.builtinOptions = options
+
     def finished(self, first: int, last: int) -> bytes:
         """The file of the graph from the first tensor to the last."""
         self.graph.inputs, self.graph.outputs = [first], [last]
@@ -144,8 +154,13 @@ def of_floats(chain: Sequence[Dense], int8: bool = False, per_channel: bool = Tr
     return graph.finished(first, current)
 
 
-def of_integers(layers: Sequence[IntDense], int8_io: bool) -> bytes:
-    """A file that computes in int8; without `int8_io` from and to float32."""
+def of_integers(layers: Sequence[IntDense], int8_io: bool, softmax: bool = False) -> bytes:
+    """A file that computes in int8; without `int8_io` from and to float32.
+
+    Parameters
+    ----------
+    softmax : the last layer's outputs become probabilities
+    """
     graph = _Graph()
     width, operators = layers[0].weights.shape[1], schema.BuiltinOperator
     first = current = graph.windows("windows", width, layers[0].input if int8_io else None)
@@ -160,6 +175,10 @@ def of_integers(layers: Sequence[IntDense], int8_io: bool) -> bytes:
             inputs[2] = graph.constant(f"bias_{i}", layer.bias, scales)
         output = graph.windows(f"dense_{i}", len(layer.weights), layer.output)
         graph.dense(INT8, inputs, output, layer.relu)
+        current = output
+    if softmax:
+        output = graph.windows("probabilities", len(layers[-1].weights), PROBABILITIES)
+        graph.softmax(current, output)
         current = output
     if not int8_io:
         output = graph.windows("dequantised", len(layers[-1].weights), None)

@@ -1,0 +1,1 @@
+"""Looking at recordings: what they are, what is alike, and what is wrong with the machines."""

@@ -1,0 +1,1 @@
+"""What is wrong with a machine: a classifier of causes, as it is stored and asked."""
