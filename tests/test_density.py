@@ -10,11 +10,13 @@ import pytest
 import yaml
 from conftest import call, write_clip
 
-from asd import config, files
+from asd import cli, config, files
 from asd.clips import Clip
 from asd.detectors import kinds
+from asd.evaluation import front
 from asd.features import company, drawn, lessons, standard
 from asd.paths import Paths
+from asd.tflite.convert import MCU
 
 DETECTOR = {
     "kind": "density",
@@ -293,6 +295,14 @@ def test_an_auto_encoder_given_its_section_becomes_tflite_and_c(
     assert [row[at["machine_type"]] for row in rows[1:]] == ["fan 00", "fan 01"]
     bytes_of = [(folder / f"model/model_fan_section_{one}.tflite").read_bytes() for one in SECTIONS]
     assert bytes_of[0] != bytes_of[1]
+    assert cli.run(lambda: front.main(["-d", "-c", str(cfg), "-m", "fan", "--out", str(folder)])) == 0
+    (header, values) = files.read_csv(folder / "front.csv")
+    found = dict(zip(header, values, strict=True))
+    small = [folder / f"model/model_fan_section_{one}{MCU.suffix}.tflite" for one in SECTIONS]
+    assert int(found["model_bytes"]) == sum(path.stat().st_size for path in small)
+    results = files.read_csv(folder / f"result/tflite{MCU.suffix}_result.csv")
+    averages = [float(row[1]) for row in results if row and row[0] == "Average"]
+    assert float(found["auc"]) == pytest.approx(np.mean(averages))
 
 
 @pytest.mark.parametrize("faithful", [True, False])
