@@ -200,8 +200,9 @@ class Classifier(Resumable):
 def _numbers(lesson: Lesson) -> np.ndarray:
     """The number of each clip's section, (n_heard,) int32; -1 of other machine types."""
     places = {section: i for i, section in enumerate(lesson.sections)}
-    return np.array([places[clip.section] if clip.machine_type == lesson.machine_type else NO_SECTION
-                     for clip in lesson.heard.clips], np.int32)  # fmt: skip
+    numbers = (places[clip.section] if clip.machine_type == lesson.machine_type else NO_SECTION
+               for clip in lesson.heard.clips)  # fmt: skip
+    return np.array(list(numbers), np.int32)
 
 
 def probabilities(logits: np.ndarray, binary: bool, faithful: bool) -> np.ndarray:

@@ -224,7 +224,9 @@ def test_own_clips_with_a_band_altered_are_outliers_of_no_section():
     assert np.array_equal(found[:5], waves)
     ratio = np.abs(np.fft.rfft(found[5:])) / np.abs(np.fft.rfft(waves[:3]))
     most = np.abs(20 * np.log10(ratio[:, 1:-1])).max(1)
-    assert ((most > 5.9) & (most < 12.1)).all(), "each own clip, by the decibels that were asked for"
+    assert ((most > 5.9) & (most < 12.1)).all(), (
+        "each own clip, by the decibels that were asked for"
+    )
 
 
 def test_both_data_are_learnt_by_one_model_that_serves_both(trained, tmp_path):

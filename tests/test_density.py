@@ -295,7 +295,9 @@ def test_an_auto_encoder_given_its_section_becomes_tflite_and_c(
     assert [row[at["machine_type"]] for row in rows[1:]] == ["fan 00", "fan 01"]
     bytes_of = [(folder / f"model/model_fan_section_{one}.tflite").read_bytes() for one in SECTIONS]
     assert bytes_of[0] != bytes_of[1]
-    assert cli.run(lambda: front.main(["-d", "-c", str(cfg), "-m", "fan", "--out", str(folder)])) == 0
+    assert (
+        cli.run(lambda: front.main(["-d", "-c", str(cfg), "-m", "fan", "--out", str(folder)])) == 0
+    )
     (header, values) = files.read_csv(folder / "front.csv")
     found = dict(zip(header, values, strict=True))
     small = [folder / f"model/model_fan_section_{one}{MCU.suffix}.tflite" for one in SECTIONS]

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from asd.augment.settings import Decibels
 from asd.features.outliers import Which
 from asd.sections import Choice, Limit, Name, NotNegative, Section
+
+Decibels = Annotated[float, msgspec.Meta(ge=0, le=60)]
 
 
 class Optimiser(Section):
