@@ -285,6 +285,21 @@ def test_a_run_of_another_make_is_named(trained, tmp_path, capsys, changed, name
     assert named in error_of(capsys, "00_train.py", cfg, "-m", "fan")
 
 
+def test_a_run_of_another_detector_is_named(trained, tmp_path, capsys):
+    """Its record lacks what this detector is made of, and is not damaged for that."""
+    folder, _ = copy_of(trained, tmp_path)
+    (folder / "model/first").mkdir()
+    for path in (folder / "model").glob("*_fan.*"):
+        path.rename(folder / "model/first" / path.name)
+    record = folder / "model/first/model_fan.json"
+    values = files.read_json(record)
+    values["configuration"]["detector"] = {"kind": "density"}
+    files.write_json(record, values)
+    cfg = written(folder, experiment="second", initial="first")
+    line = error_of(capsys, "00_train.py", cfg, "-m", "fan")
+    assert "trained with detector.kind density, the configuration says auxiliary" in line
+
+
 # What goes wrong
 
 

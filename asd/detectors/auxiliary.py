@@ -33,8 +33,8 @@ from common import UserError
 if TYPE_CHECKING:
     import keras
 
-# What a model that another starts from has in common with it: keys of records.
-OF_INITIAL = ("network", "normalisation", "task", "unit_rms")
+# What a model that another starts from has in common with it: keys of records, `kind` first.
+OF_INITIAL = ("kind", "network", "normalisation", "task", "unit_rms")
 
 
 class Auxiliary(Accompanied):
