@@ -20,7 +20,7 @@ from asd.corpora.survey import survey
 from asd.detectors import kinds
 from asd.detectors.network import ALL
 from asd.embedded import boards
-from asd.evaluation import normal_scores
+from asd.evaluation import normal_scores, tracking
 from asd.paths import Paths, record_of
 
 
@@ -92,6 +92,7 @@ def write_history(paths, machine_type, history):
 def main(argv=None):
     args = cli.parse_args(__doc__, argv, boards.add_arguments)
     cfg = config.load_config(args.config, args.seed)
+    tracking.check(cfg)
     paths = Paths(cfg, args.mode)
     detector = kinds.of(cfg, paths)
     machine_types = find_machine_types(paths, args.machine_type)

@@ -6,7 +6,7 @@ Reads <data>/<type>/test/*.wav, the TFLite files and C source of 02_convert.py a
 01_test.py. Writes tflite<suffix>_anomaly_score_<type>_id_XX.csv, tflite<suffix>_result.csv,
 parity.csv and, of the C on this machine and on emulated boards, mcu.csv into the result folder; of
 a network of embeddings its TFLite files score by the centres, and embeddings.csv tells how far
-embeddings are apart.
+embeddings are apart. The report of 01_test.py is made again, with these comparisons.
 Exit status 1 when a tolerance of the configuration is exceeded or a byte differs.
 """
 
@@ -31,6 +31,7 @@ from asd.detectors import kinds, sections
 from asd.detectors.network import ALL
 from asd.embedded import boards, costs, targets
 from asd.evaluation import deviations, parity, scores, tables
+from asd.page import report as page
 from asd.paths import Paths
 from asd.tflite import body, litert
 from asd.tflite.convert import MCU, VARIANTS, Variant
@@ -214,9 +215,12 @@ def main(argv=None):
         deviations.write(paths.table("embeddings"), network.deviations)
         deviations.show(network.deviations, network.stood_for, TITLES, paths.table("embeddings"))
         paths.table("mcu").unlink(missing_ok=True)
-        return verify(cfg, paths, compared)
-    lost = verify(cfg, paths, compared)
-    return verify_c(cfg, paths, compared, ready, missing, args.all_windows) or lost
+        lost = verify(cfg, paths, compared)
+    else:
+        lost = verify(cfg, paths, compared)
+        lost = verify_c(cfg, paths, compared, ready, missing, args.all_windows) or lost
+    page.of_conversion(paths)
+    return lost
 
 
 if __name__ == "__main__":

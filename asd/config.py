@@ -117,6 +117,7 @@ class Config(Section):
     max_fpr: Annotated[float, msgspec.Meta(gt=0, le=1)]
     seed: Seed
     workers: NotNegative  # threads that compute features; 0: one per core
+    tracking: Literal["none", "mlflow"]  # what a run's files are exported to, beside themselves
     training_ids: Literal["all", "tested"]  # tested: only ids that have test clips
     feature: Feature
     detector: Choice
@@ -162,7 +163,39 @@ def load_config(path: str | Path = BASELINE, seed: int | None = None) -> Config:
         message names the file, the key, and for an unknown key the nearest valid one. Or a file
         is its own base, or the base of a base of a base.
     """
-    path = Path(path)
+    values, config = _merged(Path(path))
+    if seed is None:
+        return config
+    experiment = f"{config.experiment}_seed{seed}".removeprefix("_")
+    return of_values(Path(path), merge(values, {"seed": seed, "experiment": experiment}))
+
+
+def load_values(path: Path) -> dict[str, Any]:
+    """The plain values of a YAML file over those of its bases and of baseline.yaml.
+
+    Raises
+    ------
+    UserError : see `load_config`.
+    """
+    return _merged(path)[0]
+
+
+def of_values(path: Path, values: dict[str, Any]) -> Config:
+    """The configuration of plain values, all of them.
+
+    Parameters
+    ----------
+    path : of the file that they came from, for messages
+
+    Raises
+    ------
+    UserError : see `load_config`.
+    """
+    return as_section(Config, path, values)
+
+
+def _merged(path: Path) -> tuple[dict[str, Any], Config]:
+    """The values of a file over those below it, and what they are as a configuration."""
     files = list(_with_bases(path))
     for file, values in files:
         check_keys(file, values, Config)
@@ -170,10 +203,7 @@ def load_config(path: str | Path = BASELINE, seed: int | None = None) -> Config:
     for file, values in reversed(files):  # baseline.yaml first: each has to hold with its bases
         merged = merge(merged, values)
         config = as_section(Config, file, merged)
-    if seed is None:
-        return config
-    experiment = f"{config.experiment}_seed{seed}".removeprefix("_")
-    return as_section(Config, path, merge(merged, {"seed": seed, "experiment": experiment}))
+    return merged, config
 
 
 def _with_bases(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

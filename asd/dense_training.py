@@ -8,13 +8,13 @@ normalisation and Adam need the whole batch.
 from __future__ import annotations
 
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from asd import workers
 from asd.machine_code import barrier, compiled, mend_cache, new_barrier, seal_cache
 from asd.tflite import keras_chain
 from asd.tflite.chain import Dense, NotAChain
@@ -318,7 +318,7 @@ class Trainer:
 
 def initial_state(chain: list[Dense], batch_size: int) -> tuple[State, list[np.ndarray]]:
     """What the parts share, and in it the arrays of the model in Keras' order, still empty."""
-    n_parts, n_layers = min(os.cpu_count() or 1, MOST_PARTS), len(chain)
+    n_parts, n_layers = min(workers.cores(), MOST_PARTS), len(chain)
     widest = max(max(layer.weights.shape) for layer in chain)
     sizes = [layer.weights.size for layer in chain]
     table = [(*one.weights.shape, sum(sizes[:i])) for i, one in enumerate(chain)]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +32,7 @@ def compiled(function: Callable) -> Callable:
         return numba.njit(**options)(function)
 
 
+MOST_WAITING_SECONDS = 120.0  # for another process to compile, which takes one 20 s
 SEAL = "machine_code.sha256"  # beside Numba's files: the hash of what they held when last used
 
 
@@ -41,14 +45,21 @@ def _cache(function: Callable) -> tuple[Path, str]:
 
 
 def mend_cache(function: Callable) -> None:
-    """Remove kept machine code that is not what was sealed: Numba would run it as it is."""
+    """Remove kept machine code that is not what was sealed: Numba would run it as it is.
+
+    Runs that start together compile it once: the others wait until the first has sealed it, and
+    none takes for damaged what another is writing.
+    """
     if function.stats.cache_path is None:
         return
     with contextlib.suppress(OSError):  # of a folder that cannot be written to
+        _lock(Path(function.stats.cache_path))
         seal, digest = _cache(function)
-        if not seal.exists() or seal.read_bytes() != digest.encode():
-            for path in seal.parent.glob("*.nb[ic]"):
-                path.unlink()
+        if seal.exists() and seal.read_bytes() == digest.encode():
+            _unlock()
+            return
+        for path in seal.parent.glob("*.nb[ic]"):
+            path.unlink()
 
 
 def seal_cache(function: Callable) -> None:
@@ -59,6 +70,32 @@ def seal_cache(function: Callable) -> None:
         seal, digest = _cache(function)
         with files.whole_file(seal) as temporary:
             temporary.write_text(digest, encoding="utf-8")
+    _unlock()
+
+
+_held: list[int] = []  # what holds the lock of the folder while this process compiles
+
+
+def _lock(folder: Path) -> None:
+    """Wait until no other process compiles what is kept in a folder, but not for ever."""
+    if _held:
+        return
+    lock, end = os.open(folder, os.O_RDONLY), time.monotonic() + MOST_WAITING_SECONDS
+    _held.append(lock)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _unlock() -> None:
+    while _held:
+        os.close(_held.pop())
 
 
 def _pthread(name: str, n_pointers: int) -> types.ExternalFunction:

@@ -80,8 +80,7 @@ class Paths:
 
     def scores(self, machine_type: str, section: str, variant: str | None = None) -> Path:
         """Anomaly scores of a machine id; of a TFLite file where its `variant` is given."""
-        name = f"anomaly_score_{machine_type}_id_{section}.csv"
-        return self.results / (_prefix(variant) + name)
+        return scores_of(self.results, machine_type, section, variant)
 
     def scores_source(self, machine_type: str, variant: str | None = None) -> Path:
         """Which model, or TFLite file of a `variant`, and which clips the scores are of."""
@@ -94,7 +93,7 @@ class Paths:
 
     def table(self, name: str) -> Path:
         """Another: metrics, official, decisions, parity, embeddings, mcu or skipped."""
-        return self.results / f"{name}.csv"
+        return table_of(self.results, name)
 
     def decisions(self, machine_type: str, section: str) -> Path:
         """Decisions on the clips of a section, of recordings that are no year's."""
@@ -150,6 +149,26 @@ def _prefix(variant: str | None) -> str:
 def normal_scores_of(folder: Path, machine_type: str) -> Path:
     """Scores of the training clips of a machine type, in the folder of its model."""
     return folder / f"normal_score_{machine_type}.csv"
+
+
+def scores_of(folder: Path, machine_type: str, section: str, variant: str | None = None) -> Path:
+    """Anomaly scores of a machine id in a result folder; see `Paths.scores`."""
+    return folder / f"{_prefix(variant)}anomaly_score_{machine_type}_id_{section}.csv"
+
+
+def table_of(folder: Path, name: str) -> Path:
+    """A table in a result folder; see `Paths.table`."""
+    return folder / f"{name}.csv"
+
+
+def facts_of(folder: Path) -> Path:
+    """What the report of a result folder is made of beside its tables."""
+    return folder / "report.json"
+
+
+def report_of(folder: Path) -> Path:
+    """The report of a result folder, a page for a browser."""
+    return folder / "report.html"
 
 
 def record_of(path: Path) -> Path:

@@ -156,22 +156,37 @@ def _gpu_is_visible() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def named(names: Compile) -> tuple[Any, Callable]:
+    """Keras' optimiser and loss of those names.
+
+    Raises
+    ------
+    UserError : Keras knows no such name; the key is named.
+    """
+    import keras
+
+    found: list[Any] = []
+    for key, get in (("optimizer", keras.optimizers.get), ("loss", keras.losses.get)):
+        try:
+            found.append(get(getattr(names, key)))
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(f"key fit.compile.{key}: Keras knows no such name: {reason}") from error
+    optimizer, loss_of = found
+    return optimizer, loss_of
+
+
 def _compiled(names: Compile, model: keras.Model) -> tuple[Any, Callable]:
     """The optimiser and the loss of those names, the loss tried on outputs of the model's shape."""
-    import keras
     import tensorflow as tf
 
-    try:
-        optimizer, loss_of = keras.optimizers.get(names.optimizer), keras.losses.get(names.loss)
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(f"fit.compile: Keras knows no such name: {reason}") from error
+    optimizer, loss_of = named(names)
     outputs = tf.zeros((2, *model.output_shape[1:]))
     try:
         loss_of(outputs, outputs)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         reason = " ".join(str(error).split())[:150]
-        raise UserError(f"fit.compile: this loss does not fit the model: {reason}") from error
+        raise UserError(f"key fit.compile.loss: does not fit the model: {reason}") from error
     return optimizer, loss_of
 
 

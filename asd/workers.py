@@ -5,6 +5,7 @@ For functions that spend their time in NumPy and in files, which let other threa
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -13,6 +14,22 @@ ITEMS_TOGETHER = 8  # one by one, handing over took 6 % of the time of short cli
 MOST_WAITING = 256  # items whose results may wait in memory for whoever takes them
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def cores() -> int:
+    """Cores to compute on: OMP_NUM_THREADS where that says so, else those that are `allowed`.
+
+    A run that shares a machine with others, as a grid's cells do, is told its share so.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else allowed()
+
+
+def allowed() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def number(workers: int) -> int:

@@ -29,12 +29,13 @@ FLOORS = (
     ("asd.detectors",),
     ("asd.evaluation", "asd.provenance"),
     ("asd.embedded",),
+    ("asd.page",),
     tuple(name.removesuffix(".py") for name in SCRIPTS),
     ("apps",),
 )  # fmt: skip
 # Imported only inside functions, so that help and tools start in an instant.
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "joblib", "h5py",
-         "numba", "onnxruntime"}  # fmt: skip
+         "numba", "onnxruntime", "mlflow"}  # fmt: skip
 HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.optimisers", "asd.densities",
                "asd.discriminative", "asd.auxiliary", "asd.dense_training",
                "asd.machine_code")  # fmt: skip

@@ -120,7 +120,7 @@ def test_steps_are_those_of_keras(monkeypatch, form, n_parts, n_windows):
     import keras
     import tensorflow as tf
 
-    monkeypatch.setattr(os, "cpu_count", lambda: n_parts)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(n_parts))
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     frames = rng.normal(-30, 10, (100, 128)).astype(np.float32)
@@ -400,3 +400,12 @@ def test_the_matrix_of_all_vectors_never_exists(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=HERE, check=True)
     above_idle = float(done.stdout)  # MB
     assert 150 < above_idle < 500
+
+
+def test_as_many_parts_as_this_run_may_use_cores(monkeypatch):
+    model = keras_model.build(640, UNITS)
+    for cores in (1, 3):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        chain = dense_training.keras_chain.of_model(model)
+        state, _ = dense_training.initial_state(chain, 64)
+        assert len(state.gradients) == cores

@@ -10,7 +10,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -43,8 +43,22 @@ class _Placed(NamedTuple):
         return f"{self.member.CRC:08x}"
 
 
+def tops(path: Path) -> list[str]:
+    """The folders at the top of an archive; a UserError where one is unsafe, or it no sound zip."""
+    with _opened(path) as archive:
+        names = [member.filename for member in archive.infolist()]
+    for name in names:
+        if unsafe(name.removesuffix("/")):
+            _refuse(path, name, "is not a plain file")
+    return sorted({name.partition("/")[0] for name in names if "/" in name})
+
+
 def unpack(
-    zips: Sequence[Path], top: str, target: Path, others: Mapping[str, str]
+    zips: Sequence[Path],
+    top: str,
+    target: Path,
+    others: Mapping[str, str],
+    beside: Collection[str] = (),
 ) -> list[dict[str, str]]:
     """Unpack into the folder `target`, which is there, what archives hold below their `top`.
 
@@ -55,6 +69,7 @@ def unpack(
     Parameters
     ----------
     others : what other archives have brought: by name, relative to `target`, the CRC-32
+    beside : other folders at the top of the archives, which are left there
 
     Returns
     -------
@@ -65,7 +80,7 @@ def unpack(
     UserError : before anything is written, see `listed`, or when the disk is too small; later,
         when an archive is damaged or holds a file that is there.
     """
-    placed = _checked(zips, top, others)
+    placed = _checked(zips, top, others, beside)
     new = [(path, [one for one in placed[path] if not one.there]) for path in zips]
     needed = sum(one.member.file_size for _, some in new for one in some)  # bytes
     free = shutil.disk_usage(target.parent).free
@@ -142,10 +157,10 @@ def _copy(source: BinaryIO, sink: BinaryIO, most: int) -> int:
 
 
 def _checked(
-    zips: Sequence[Path], top: str, others: Mapping[str, str]
+    zips: Sequence[Path], top: str, others: Mapping[str, str], beside: Collection[str] = ()
 ) -> dict[Path, list[_Placed]]:
     """The files of archives that can be unpacked together, and where each goes."""
-    members = {path: _members(path, top) for path in zips}
+    members = {path: _members(path, top, beside) for path in zips}
     spelled: dict[str, str] = {}  # by what file systems may take for the same: the name
     files: dict[str, tuple[Path | None, str]] = {}  # of which archive, CRC-32
     for name, crc in others.items():
@@ -203,14 +218,14 @@ def _key(name: PurePosixPath) -> str:
     return unicodedata.normalize("NFKC", str(name)).casefold()
 
 
-def _members(path: Path, top: str) -> list[zipfile.ZipInfo]:
-    """The files of an archive, all checked to be plain, whole and below its folder `top`."""
+def _members(path: Path, top: str, beside: Collection[str]) -> list[zipfile.ZipInfo]:
+    """The files of an archive below its folder `top`, all checked to be plain and whole."""
     with _opened(path) as archive:
         members, end = archive.infolist(), archive.start_dir
     if len(members) > MOST_MEMBERS:
         _refuse(path, top, f"has {len(members)} members, more than any data set of ours")
     for member in members:
-        if why := _fault(member, top):
+        if why := _fault(member, top, beside):
             _refuse(path, member.orig_filename, why)
     for member in sorted(members, key=lambda member: member.header_offset, reverse=True):
         # 30 bytes and the name are the least that stands before a member's data.
@@ -221,10 +236,10 @@ def _members(path: Path, top: str) -> list[zipfile.ZipInfo]:
     files = [member for member in members if not member.is_dir()]
     if sum(member.file_size for member in files) > MOST_RATIO * path.stat().st_size:
         _refuse(path, top, f"would unpack to more than {MOST_RATIO} times its size")
-    return files
+    return [member for member in files if member.filename.partition("/")[0] == top]
 
 
-def _fault(member: zipfile.ZipInfo, top: str) -> str | None:
+def _fault(member: zipfile.ZipInfo, top: str, beside: Collection[str]) -> str | None:
     """What is wrong with a member that is no plain file or folder below `top`."""
     name = member.orig_filename
     kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive tells none
@@ -232,7 +247,7 @@ def _fault(member: zipfile.ZipInfo, top: str) -> str | None:
     parts = name.split("/")
     if (
         unsafe(name.removesuffix("/"))
-        or parts[0] != top
+        or parts[0] not in (top, *beside)
         or len(parts) == 1
         or name != member.filename  # zipfile cuts at a NUL, and knows a field for another name
         or kind not in kinds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd import files
+from asd import files, workers
 from asd.cli import quiet_stderr
 from asd.embeddings.engine import Opened, one_each, reason
 from asd.tflite import flatbuffer, litert
@@ -90,7 +89,7 @@ def _interpreter(content: bytes) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     with quiet_stderr():
-        interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+        interpreter = Interpreter(model_content=content, num_threads=workers.cores())
         interpreter.allocate_tensors()
     return interpreter
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from asd import files
 
 if TYPE_CHECKING:
@@ -87,6 +89,14 @@ def set_title(drawn: Figure, name: str, what: str, beside: Legend | None = None)
             break
     more_lines = title.get_text().count("\n")
     drawn.set_figheight(drawn.get_figheight() + more_lines * LINE_HEIGHT * TITLE_POINTS / POINTS)
+
+
+def palette(name: str) -> np.ndarray:
+    """The colours of one of matplotlib's maps, (256, 3) uint8."""
+    _import_matplotlib()
+    from matplotlib import colormaps
+
+    return np.ascontiguousarray(colormaps[name](np.arange(256), bytes=True)[:, :3])
 
 
 def _import_matplotlib() -> ModuleType:

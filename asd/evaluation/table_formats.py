@@ -53,7 +53,7 @@ def as_csv(title: str, lines: Sequence[Line]) -> str:
     for line in lines:
         cells = list(line.cells.values())
         values = [value for cell in cells for value in (cell.mean.cell, _deviation(cell))]
-        tops_here = [c for c in columns if _is_best(line.cells[c], tops.get(c))]
+        tops_here = [c for c in columns if is_best(line.cells[c], tops.get(c))]
         seeds = "" if line.source else max(cell.seeds for cell in cells)
         row = [line.name, seeds, *values, " ".join(tops_here), line.source or title,
                " | ".join(notes([line]))]  # fmt: skip
@@ -66,7 +66,7 @@ def as_markdown(title: str, lines: Sequence[Line]) -> str:
     columns, tops = list(lines[0].cells), best(lines)
     rows = [["", *columns, "source"], ["---"] * (len(columns) + 2)]
     for line in lines:
-        cells = [_shown(line.cells[c], tops.get(c), " ± ", "**{}**") for c in columns]
+        cells = [shown(line.cells[c], tops.get(c), " ± ", "**{}**") for c in columns]
         rows.append([_markdown(line.name), *cells, _markdown(line.source)])
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     told = "".join(f"- {_markdown(note)}\n" for note in notes(lines))
@@ -78,7 +78,7 @@ def as_latex(title: str, lines: Sequence[Line]) -> str:
     columns, tops = list(lines[0].cells), best(lines)
     rows = [" & ".join(["", *map(_latex, columns)]) + r" \\", r"\hline"]
     for line in lines:
-        cells = [_shown(line.cells[c], tops.get(c), r" $\pm$ ", r"\textbf{{{}}}") for c in columns]
+        cells = [shown(line.cells[c], tops.get(c), r" $\pm$ ", r"\textbf{{{}}}") for c in columns]
         source = f" % {_comment(line.source)}" if line.source else ""
         rows.append(" & ".join([_latex(line.name), *cells]) + rf" \\{source}")
     comments = [f"% {_comment(one)}" for one in (title, *notes(lines))]
@@ -93,17 +93,19 @@ def _deviation(cell: Spread) -> float | str:
     return "" if cell.deviation is None else cell.deviation
 
 
-def _is_best(cell: Spread, top: float | None) -> bool:
+def is_best(cell: Spread, top: float | None) -> bool:
+    """Whether a cell is the best of its column, see `best`."""
     return cell.mean.defined and cell.mean.value == top
 
 
-def _shown(cell: Spread, top: float | None, between: str, bold: str) -> str:
+def shown(cell: Spread, top: float | None, between: str, bold: str) -> str:
+    """A cell in per cent, with its deviation behind `between`; `bold` has {} for the best."""
     if not cell.mean.defined:
         return ""
     text = percent(cell.mean.value)
     if cell.deviation is not None:
         text += between + percent(cell.deviation)
-    return bold.format(text) if _is_best(cell, top) else text
+    return bold.format(text) if is_best(cell, top) else text
 
 
 def _comment(text: str) -> str:

@@ -6,7 +6,6 @@ A body has named inputs of one row each, see `asd.networks.parts`: log-mel patch
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asd import workers
 from asd.cli import quiet_stderr
 from asd.config import Conversion
 from asd.features.segments import Segments
@@ -175,7 +175,7 @@ def _interpreter(content: bytes) -> Any:
     """LiteRT's interpreter of a file; by its plain kernels where XNNPACK does not take it."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    how = {"model_content": content, "num_threads": os.cpu_count()}
+    how = {"model_content": content, "num_threads": workers.cores()}
     interpreter = Interpreter(**how)
     try:
         interpreter.allocate_tensors()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from asd import workers
 from asd.cli import quiet_stderr
 from asd.tflite.reader import describe
 from common import Predict, UserError
@@ -40,7 +40,7 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
         raise UserError(f"{name}: {error}; run 02_convert.py again") from error
     try:
         with quiet_stderr():
-            interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+            interpreter = Interpreter(model_content=content, num_threads=workers.cores())
             interpreter.allocate_tensors()
         source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     except (ValueError, RuntimeError, IndexError, UserError) as error:

@@ -1,0 +1,1 @@
+"""Data set in, checked int8 models out: as a Kubeflow pipeline, here, or as a grid of runs."""
