@@ -183,6 +183,7 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path, monke
     {"task": "own_or_not", "outliers": {"of": "other_sections", "weight": 1.0}},
     ALIGNED,
     {"emphasis": {"bands": 4, "db": [6.0, 12.0]}, "outliers": {"of": "none", "weight": 1.0}},
+    ALIGNED | {"network": {"kind": "band_moments", "hidden": [8, 4]}, "normalisation": "mean_std"},
 ], ids=lambda one: "-".join(one))  # fmt: skip
 def test_every_way_to_learn(trained, tmp_path, changed):
     folder, cfg = copy_of(trained, tmp_path, fit={"epochs": 1}, **changed)
