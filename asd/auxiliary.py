@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from asd.augment import keys
+from asd.augment import emphasis, keys
 from asd.augment.mixing import mixed
 from asd.discriminative import Resumable
 from asd.features import lessons
@@ -21,6 +21,8 @@ from asd.features.lessons import Lesson
 from asd.losses import sections as losses
 from asd.training import Epoch
 from common import UserError
+
+NO_SECTION = -1  # of a clip of another machine type, or that was altered
 
 
 class Aims(NamedTuple):
@@ -34,6 +36,8 @@ class Aims(NamedTuple):
     margin, kept : of the alignment of domains, see `losses.alignment`; the share of the other
         losses in the sum. None: target clips are not learnt from
     faithful : labels of mixed clips as published
+    bands, db, sample_rate : of own clips that are outliers with a band altered, see
+        `emphasis.altered`; no bands: there are none
     """
 
     binary: bool
@@ -42,6 +46,9 @@ class Aims(NamedTuple):
     margin: float | None
     kept: float
     faithful: bool
+    bands: int = 0
+    db: tuple[float, float] = (0.0, 0.0)
+    sample_rate: int = 0
 
 
 class Classifier(Resumable):
@@ -106,6 +113,8 @@ class Classifier(Resumable):
         own = counts[0] + counts[1]
         n_classes = self._network.output_shape[1][-1]
         labels = tf.one_hot(sections[:own], n_classes)
+        if aims.bands:
+            waves, sections = self._with_altered(key, waves, sections, own)
         if aims.mixing:
             waves, labels = self._mixed(key, waves, sections, own, n_classes)
         with tf.GradientTape() as tape:
@@ -121,6 +130,16 @@ class Classifier(Resumable):
         gradients = tape.gradient(loss, variables)
         self._optimiser.apply_gradients(zip(gradients, variables, strict=True))
         return loss
+
+    def _with_altered(
+        self, key: tf.Tensor, waves: tf.Tensor, sections: tf.Tensor, own: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Behind the outliers, the own clips with a band altered, which are of no section."""
+        aims, all_of_them = self._aims, tf.ones(own, tf.bool)
+        args = aims.bands, aims.db, aims.sample_rate, all_of_them
+        more, _ = emphasis.altered(keys.split(key, 2), waves[:own], *args)
+        none = tf.fill((own,), NO_SECTION)
+        return tf.concat([waves, more], 0), tf.concat([sections, none], 0)
 
     def _mixed(
         self, key: tf.Tensor, waves: tf.Tensor, sections: tf.Tensor, own: tf.Tensor, n_classes: int
@@ -139,7 +158,7 @@ class Classifier(Resumable):
         """Of own clips, the first, and of outliers, where there are any."""
         of_own = losses.own_or_not if self._aims.binary else losses.cross_entropy
         loss = tf.reduce_mean(of_own(labels, logits[:own]))
-        if not len(self._groups[2]):
+        if not (len(self._groups[2]) or self._aims.bands):
             return loss
         if self._aims.binary:
             others = losses.own_or_not_of_outliers(sections[own:], logits[own:])
@@ -181,8 +200,9 @@ class Classifier(Resumable):
 def _numbers(lesson: Lesson) -> np.ndarray:
     """The number of each clip's section, (n_heard,) int32; -1 of other machine types."""
     places = {section: i for i, section in enumerate(lesson.sections)}
-    return np.array([places[clip.section] if clip.machine_type == lesson.machine_type else -1
-                     for clip in lesson.heard.clips], np.int32)  # fmt: skip
+    numbers = (places[clip.section] if clip.machine_type == lesson.machine_type else NO_SECTION
+               for clip in lesson.heard.clips)  # fmt: skip
+    return np.array(list(numbers), np.int32)
 
 
 def probabilities(logits: np.ndarray, binary: bool, faithful: bool) -> np.ndarray:

@@ -182,6 +182,8 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path, monke
     {"outliers": {"of": "other_sections_and_machines", "weight": 0.5}, "faithful": True},
     {"task": "own_or_not", "outliers": {"of": "other_sections", "weight": 1.0}},
     ALIGNED,
+    {"emphasis": {"bands": 4, "db": [6.0, 12.0]}, "outliers": {"of": "none", "weight": 1.0}},
+    ALIGNED | {"network": {"kind": "band_moments", "hidden": [8, 4]}, "normalisation": "mean_std"},
 ], ids=lambda one: "-".join(one))  # fmt: skip
 def test_every_way_to_learn(trained, tmp_path, changed):
     folder, cfg = copy_of(trained, tmp_path, fit={"epochs": 1}, **changed)
@@ -208,6 +210,24 @@ def test_it_learns(tmp_path, capsys):
     rows = files.read_csv(folder / "result/anomaly_score_fan_id_00.csv")
     swapped = [float(value) for name, value in rows if "source_test" in name]
     assert len(swapped) == 2 and min(swapped) > 0.7
+
+
+def test_own_clips_with_a_band_altered_are_outliers_of_no_section():
+    """Behind all others stands each own clip again, and not as it was."""
+    import tensorflow as tf
+
+    learner = object.__new__(auxiliary.Classifier)
+    learner._aims = auxiliary.Aims(True, 1.0, False, None, 1.0, False, 4, (6.0, 12.0), 16000)
+    waves = tf.random.stateless_normal((5, 1024), (0, 1))
+    key = tf.constant([1, 2])
+    found, sections = learner._with_altered(key, waves, tf.constant([0, 1, 0, -1, -1]), 3)
+    assert sections.numpy().tolist() == [0, 1, 0, -1, -1, -1, -1, -1]
+    assert np.array_equal(found[:5], waves)
+    ratio = np.abs(np.fft.rfft(found[5:])) / np.abs(np.fft.rfft(waves[:3]))
+    most = np.abs(20 * np.log10(ratio[:, 1:-1])).max(1)
+    assert ((most > 5.9) & (most < 12.1)).all(), (
+        "each own clip, by the decibels that were asked for"
+    )
 
 
 def test_both_data_are_learnt_by_one_model_that_serves_both(trained, tmp_path):
@@ -266,6 +286,21 @@ def test_a_run_of_another_make_is_named(trained, tmp_path, capsys, changed, name
     assert named in error_of(capsys, "00_train.py", cfg, "-m", "fan")
 
 
+def test_a_run_of_another_detector_is_named(trained, tmp_path, capsys):
+    """Its record lacks what this detector is made of, and is not damaged for that."""
+    folder, _ = copy_of(trained, tmp_path)
+    (folder / "model/first").mkdir()
+    for path in (folder / "model").glob("*_fan.*"):
+        path.rename(folder / "model/first" / path.name)
+    record = folder / "model/first/model_fan.json"
+    values = files.read_json(record)
+    values["configuration"]["detector"] = {"kind": "density"}
+    files.write_json(record, values)
+    cfg = written(folder, experiment="second", initial="first")
+    line = error_of(capsys, "00_train.py", cfg, "-m", "fan")
+    assert "trained with detector.kind density, the configuration says auxiliary" in line
+
+
 # What goes wrong
 
 
@@ -307,6 +342,7 @@ def test_a_section_that_was_not_trained_is_one_line(trained, tmp_path, capsys):
     ({"alignment": {"margin": 1.0, "others": 1.0}}, "detector.alignment.others"),
     ({"mixing": True, "alignment": {"margin": 1.0, "others": 0.9}}, "mixing and alignment"),
     ({"task": "own_or_not", "outliers": {"of": "none", "weight": 1.0}}, "needs outliers"),
+    ({"emphasis": {"bands": 4, "db": [6.0, 3.0]}}, "db [6.0, 3.0] must rise"),
     ({"optimiser": DETECTOR["optimiser"] | {"lowest_rate": 0.1}}, "lowest_rate 0.1 is above"),
     ({"hop_seconds": 1e-5}, "detector.seconds and hop_seconds: less than a sample"),
     ({"seconds": 0.03, "hop_seconds": 0.03}, "detector.seconds"),

@@ -10,11 +10,13 @@ import pytest
 import yaml
 from conftest import call, write_clip
 
-from asd import config, files
+from asd import cli, config, files
 from asd.clips import Clip
 from asd.detectors import kinds
-from asd.features import company, drawn, lessons, standard
+from asd.evaluation import front
+from asd.features import altered, company, drawn, lessons, standard
 from asd.paths import Paths
+from asd.tflite.convert import MCU
 
 DETECTOR = {
     "kind": "density",
@@ -148,6 +150,7 @@ def test_a_second_run_trains_nothing(trained, tmp_path, capsys):
     ({"optimiser": DETECTOR["optimiser"] | {"learning_rate": 0.1}}, "optimiser.learning_rate"),
     ({"outliers": {"of": "other_sections"}}, "detector.outliers.of"),
     ({"faithful": True}, "detector.faithful"),
+    ({"emphasis": {"bands": 4, "db": [3.0, 9.0]}}, "detector.emphasis"),
 ])  # fmt: skip
 def test_another_density_is_not_taken_for_it(trained, tmp_path, capsys, changed, named):
     _, cfg = copy_of(trained, tmp_path, **changed)
@@ -161,6 +164,7 @@ NETWORKS = (
     {"kind": "conditional_autoencoder", "encoder": [16], "bottleneck": 4, "decoder": [16]},
 )
 OUTLIERS = {"of": "other_sections_and_machines", "weight": 1.0, "margin": 0.5}
+EMPHASIS = {"bands": 4, "db": [3.0, 9.0]}
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda one: one["kind"])
@@ -170,7 +174,8 @@ def test_resumed_training_equals_uninterrupted_training(trained, tmp_path, monke
 
     folders = []
     for name in ("whole", "interrupted"):
-        folder, cfg = copy_of(trained, tmp_path / name, network=network, outliers=OUTLIERS)
+        folder, cfg = copy_of(trained, tmp_path / name, network=network, outliers=OUTLIERS,
+                              emphasis=EMPHASIS)  # fmt: skip
         for path in (folder / "model").iterdir():
             path.unlink()
         folders.append(folder)
@@ -200,6 +205,7 @@ REFUSED = [
     ({"fit": {"batch_size": 512}}, "fit.batch_size is 512"),
     ({"outliers": {"of": "other_sections"}, "condition": "none"}, "detector.outliers.of"),
     ({"outliers": {"of": "some"}}, "detector.outliers.of"),
+    ({"emphasis": {"bands": 4, "db": [6.0, 3.0]}}, "db [6.0, 3.0] must rise"),
     ({"network": {"kind": "made", "hidden": []}}, "network.hidden"),
     ({"network": {"kind": "resnet"}}, "key detector.network.kind: no 'resnet'; known: made, maf"),
     ({"network": NETWORKS[0] | {"degrees": "odd"}}, "network.degrees"),
@@ -293,6 +299,16 @@ def test_an_auto_encoder_given_its_section_becomes_tflite_and_c(
     assert [row[at["machine_type"]] for row in rows[1:]] == ["fan 00", "fan 01"]
     bytes_of = [(folder / f"model/model_fan_section_{one}.tflite").read_bytes() for one in SECTIONS]
     assert bytes_of[0] != bytes_of[1]
+    assert (
+        cli.run(lambda: front.main(["-d", "-c", str(cfg), "-m", "fan", "--out", str(folder)])) == 0
+    )
+    (header, values) = files.read_csv(folder / "front.csv")
+    found = dict(zip(header, values, strict=True))
+    small = [folder / f"model/model_fan_section_{one}{MCU.suffix}.tflite" for one in SECTIONS]
+    assert int(found["model_bytes"]) == sum(path.stat().st_size for path in small)
+    results = files.read_csv(folder / f"result/tflite{MCU.suffix}_result.csv")
+    averages = [float(row[1]) for row in results if row and row[0] == "Average"]
+    assert float(found["auc"]) == pytest.approx(np.mean(averages))
 
 
 @pytest.mark.parametrize("faithful", [True, False])
@@ -403,3 +419,58 @@ def test_batches_are_full_and_have_as_many_outliers():
     again, next_epoch = list(learnt.batches(8, 0, 1)), list(learnt.batches(8, 0, 2))
     assert all(np.array_equal(a.windows, b.windows) for a, b in zip(batches, again, strict=True))
     assert not np.array_equal(batches[0].windows, next_epoch[0].windows)
+
+
+def test_normal_windows_are_altered_by_a_band_and_told_under_their_own_conditions():
+    """Windows of five rows of two mel bands, of deviations of 1 and 4 dB."""
+    own, other = Few("fan", [100, 100]), Few("valve", [60])
+    there = company.of("fan", (own, other), "other_machines")
+    parts, mine = there.outlier_parts(("00", "01"))
+    normal = drawn.Parts(there.normal_parts(("00", "01"), target=False), 5, 6)
+    scale = standard.Standard(np.zeros(2, np.float32), np.array([1, 4], np.float32))
+    how = altered.Altered(bands=2, db=(6.0, 12.0))
+    learnt = drawn.NormalAndOutliers(normal, drawn.Parts(parts, 5, 6), mine, 2, scale, how)
+    batches = list(learnt.batches(8, 0, 1))
+    gains = []
+    for one in batches:
+        assert one.windows.shape == (24, 10) and one.n_normal == 8
+        assert np.array_equal(one.conditions[16:], one.conditions[:8])
+        added = (one.windows[16:] - one.windows[:8]).reshape(8, 5, 2) * scale.std
+        assert np.allclose(added, added[:, :1], atol=1e-3), "the same in all rows of a window"
+        gains.append(added[:, 0])
+    most, least = (some(np.abs(np.concatenate(gains)), 1) for some in (np.max, np.min))
+    assert ((most > 5.99) & (most < 12.01)).all()
+    assert np.allclose(least, most * np.exp(-2), atol=1e-3)  # a band off: two deviations
+    signs = np.sign(np.concatenate(gains).sum(1))
+    assert {-1, 1} == set(signs)
+    bands = np.argmax(np.abs(np.concatenate(gains)), 1)
+    assert {0, 1} == set(bands.tolist())
+    again = list(learnt.batches(8, 0, 1))
+    assert all(np.array_equal(a.windows, b.windows) for a, b in zip(batches, again, strict=True))
+
+
+def test_altered_windows_count_in_the_loss_beside_other_outliers():
+    """By hand: each half of the outliers is ranked below the same normal windows."""
+    import tensorflow as tf
+
+    from asd.densities.learner import Learner, Ranking
+
+    class Sums:
+        """A density whose log-likelihood of a window is its sum."""
+
+        n_conditions, size, weight = 0, 1, tf.Variable(1.0)
+
+        def make(self):
+            pass
+
+        def named(self):
+            return {"weight": self.weight}
+
+        def __call__(self, windows, given, training):
+            return self.weight * tf.reduce_sum(windows, 1)
+
+    learner = Learner(Sums(), lambda epoch: 0.0, 0.0, Ranking(1.0, 2.0), seed=0)
+    windows = tf.constant([[3.0], [5.0], [0.0], [4.5], [4.0], [1.0]])
+    loss = learner._one_step(windows, tf.zeros(6, tf.int32), tf.constant(2))
+    ranked = [0, 0.5, 2, 0]  # max(0, 1 - (3 - 0)), 1 - (5 - 4.5), 1 - (3 - 4), 1 - (5 - 1)
+    assert float(loss) == pytest.approx(-4 + 2 * np.mean(ranked))

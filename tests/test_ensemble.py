@@ -264,7 +264,8 @@ def test_a_section_without_training_clips_is_named(members, tmp_path, capsys):
     for name in BACKENDS:
         assert call("01_test.py", "-d", "-c", frozen(folder, name)) == 0
     assert call("01_test.py", "-d", "-c", cfg) == 1
-    assert "section 02 has no training clips" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "section 02 has no training clips" in error and "run 00_train.py -e first" in error
 
 
 @pytest.mark.parametrize("damage", [b"nonsense", None])

@@ -38,6 +38,37 @@ def emphasised(waves: tf.Tensor, gains_db: tf.Tensor) -> tf.Tensor:
     return tf.signal.irfft(spectra * tf.cast(ratios, spectra.dtype), [waves.shape[1]])
 
 
+def altered(
+    key: tf.Tensor,
+    waves: tf.Tensor,
+    n_bands: int,
+    db: tuple[float, float],
+    sample_rate: int,
+    which: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Waves some of which have a band that is louder or quieter, each one by chance.
+
+    Parameters
+    ----------
+    key : see `keys`
+    waves : (n, n_samples)
+    db : least and most in the band's middle
+    which : are altered, (n,) bool
+
+    Returns
+    -------
+    waves : (n, n_samples)
+    kind : (n,) int32, the band where it is louder, n_bands + the band where it is quieter
+    """
+    n, (low, high) = tf.shape(waves)[0], db
+    kind = tf.cast(keys.uniform(keys.split(key, 0), (n,)) * 2 * n_bands, tf.int32)
+    gain = low + (high - low) * keys.uniform(keys.split(key, 2), (n,))
+    band, quieter = kind % n_bands, kind // n_bands
+    gain *= tf.cast(which, gain.dtype) * (1 - 2 * tf.cast(quieter, gain.dtype))
+    of_bands = tf.constant(bells(waves.shape[1], n_bands, sample_rate))
+    return emphasised(waves, gain[:, None] * tf.gather(of_bands, band)), kind
+
+
 class Emphasis:
     """Waves of which a band is louder or quieter, and labels that say so."""
 
@@ -53,15 +84,9 @@ class Emphasis:
         where that band is louder, n_bands + 1 ... where it is quieter.
         """
         values, n = self._values, tf.shape(waves)[0]
-        kind = tf.cast(keys.uniform(keys.split(key, 0), (n,)) * 2 * values.bands, tf.int32)
-        altered = keys.coins(keys.split(key, 1), n, values.probability)
-        low, high = values.db
-        gain = low + (high - low) * keys.uniform(keys.split(key, 2), (n,))
-        band, quieter = kind % values.bands, kind // values.bands
-        gain *= tf.cast(altered, gain.dtype) * (1 - 2 * tf.cast(quieter, gain.dtype))
-        of_bands = tf.constant(bells(waves.shape[1], values.bands, self._sample_rate))
-        waves = emphasised(waves, gain[:, None] * tf.gather(of_bands, band))
-        which = tf.one_hot(tf.where(altered, 1 + kind, 0), values.factor)
+        coins = keys.coins(keys.split(key, 1), n, values.probability)
+        waves, kind = altered(key, waves, values.bands, values.db, self._sample_rate, coins)
+        which = tf.one_hot(tf.where(coins, 1 + kind, 0), values.factor)
         return waves, {name: _joint(one, which) for name, one in labels.items()}
 
 

@@ -64,9 +64,9 @@ class Learner(Resumable):
             found = self._network(windows, given, training=True) / self._network.size
             loss = losses.negative_log_likelihood(found[:n_normal])
             if self._ranking.weight:
-                ranking = losses.margin_ranking(
-                    found[:n_normal], found[n_normal:], self._ranking.margin
-                )
+                others = found[n_normal:]  # of other clips, altered ones, or both, n_normal each
+                normal = tf.tile(found[:n_normal], [tf.shape(others)[0] // n_normal])
+                ranking = losses.margin_ranking(normal, others, self._ranking.margin)
                 loss += self._ranking.weight * ranking
         gradients = tape.gradient(loss, self._trainable)
         self._optimiser.apply_gradients(zip(gradients, self._trainable, strict=True))

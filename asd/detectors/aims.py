@@ -9,6 +9,8 @@ import msgspec
 from asd.features.outliers import Which
 from asd.sections import Choice, Limit, Name, NotNegative, Section
 
+Decibels = Annotated[float, msgspec.Meta(ge=0, le=60)]
+
 
 class Optimiser(Section):
     """Adam with weight decay in its gradients, see `asd.optimisers`."""
@@ -32,6 +34,17 @@ class Outliers(Section):
     weight: Limit
 
 
+class Emphasis(Section):
+    """Own clips as outliers: each again with a band louder or quieter, see `augment.emphasis`."""
+
+    bands: Annotated[int, msgspec.Meta(ge=1, le=64)]  # of equal widths in mel
+    db: tuple[Decibels, Decibels]  # least and most in the band's middle
+
+    def __post_init__(self) -> None:
+        if not self.db[0] < self.db[1]:
+            raise ValueError(f"db [{self.db[0]}, {self.db[1]}] must rise")
+
+
 class Alignment(Section):
     """CCSA between source and target clips, see `asd.losses.sections.alignment`."""
 
@@ -53,6 +66,7 @@ class Settings(Section):
     alignment: Alignment | None  # null: target clips are not learnt from
     optimiser: Optimiser
     initial: Name | None = None  # an experiment whose models the training starts from
+    emphasis: Emphasis | None = None  # altered clips of its own, beside the outliers
     learn_from: Literal["own", "both"] = "own"  # both: development and evaluation data
     faithful: bool = False  # as published, mistakes and all
 

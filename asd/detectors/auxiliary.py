@@ -33,8 +33,8 @@ from common import UserError
 if TYPE_CHECKING:
     import keras
 
-# What a model that another starts from has in common with it: keys of records.
-OF_INITIAL = ("network", "normalisation", "task", "unit_rms")
+# What a model that another starts from has in common with it: keys of records, `kind` first.
+OF_INITIAL = ("kind", "network", "normalisation", "task", "unit_rms")
 
 
 class Auxiliary(Accompanied):
@@ -63,6 +63,8 @@ class Auxiliary(Accompanied):
         fit, own = msgspec.to_builtins(cfg.fit), msgspec.structs.asdict(settings)
         del fit["verbose"]
         own |= {"network": {"kind": settings.network.kind, **settings.network.values}}
+        if not settings.emphasis:  # as in records of before there was that key
+            del own["emphasis"]
         self.made_of = {
             "feature": msgspec.to_builtins(self._feature),
             "detector": {"kind": self.kind, **msgspec.to_builtins(own)},
@@ -118,6 +120,9 @@ class Auxiliary(Accompanied):
         aims = auxiliary.Aims(own.task == "own_or_not", own.outliers.weight, own.mixing,
                               aligned and aligned.margin, aligned.others if aligned else 1.0,
                               own.faithful)  # fmt: skip
+        if altered := own.emphasis:
+            aims = aims._replace(bands=altered.bands, db=altered.db,
+                                 sample_rate=cfg.feature.sample_rate)  # fmt: skip
         optimiser = optimisers.Adam(how.learning_rate, how.weight_decay)
         learner = auxiliary.Classifier(self._model, train, aims, optimiser, rate, own.unit_rms,
                                        cfg.seed)  # fmt: skip

@@ -19,8 +19,10 @@ from asd.clips import Scores
 from asd.config import Config
 from asd.detectors import array_files, density_chains, density_networks, sections
 from asd.detectors.accompanied import Accompanied
+from asd.detectors.aims import Emphasis
 from asd.detectors.detector import Fitted
 from asd.features import company, drawn, outliers, standard
+from asd.features.altered import Altered
 from asd.features.company import Company
 from asd.features.drawn import NormalAndOutliers, Parts
 from asd.paths import Paths
@@ -68,6 +70,7 @@ class Density(Accompanied):
         normalise: Literal["mean_std", "none"] = "mean_std"  # each band, by all training clips
         domains: Literal["source", "all"] = "source"  # whose clips are learnt from
         learn_from: Literal["own", "both"] = "own"  # both: development and evaluation data
+        emphasis: Emphasis | None = None  # altered clips of its own, beside the outliers
         faithful: bool = False  # the learning rate as the original's program has it
 
     kind = "density"
@@ -83,6 +86,8 @@ class Density(Accompanied):
         network = {"kind": settings.network.kind, **settings.network.values}
         own = {name: msgspec.to_builtins(getattr(settings, name))
                for name in settings.__struct_fields__ if name != "network"}  # fmt: skip
+        if not settings.emphasis:  # as in records of before there was that key
+            del own["emphasis"]
         detector = {"kind": self.kind, "network": network, **own}
         self.made_of = {"feature": feature, "detector": detector, "fit": fit, "seed": cfg.seed}
         self.rows = rows.log_mel(cfg.feature)
@@ -127,7 +132,8 @@ class Density(Accompanied):
         self._standard = standard.of_clips(clips) if by_bands else standard.as_they_are(width)
         learnt = self._learnt(train)
         self._network = self._built()
-        weight = own.outliers.weight if learnt.others.parts else 0.0
+        there = learnt.others.parts or learnt.altered
+        weight = own.outliers.weight if there else 0.0
         ranking = Ranking(own.outliers.margin, weight)
         decay = own.optimiser.weight_decay
         learner = Learner(self._network, self._rate, decay, ranking, cfg.seed)
@@ -154,7 +160,9 @@ class Density(Accompanied):
         # A window of n frames and the rest of its last: 0.192 s of 5 frames.
         hops = feature.frames - 1 + -(-feature.n_fft // feature.hop_length)
         make = (Parts(one, feature.frames, hops) for one in (normal, others))
-        return NormalAndOutliers(*make, own, self._n_conditions, self._standard)
+        how = self._settings.emphasis
+        altered = Altered(how.bands, how.db) if how else None
+        return NormalAndOutliers(*make, own, self._n_conditions, self._standard, altered)
 
     @property
     def _n_conditions(self) -> int:

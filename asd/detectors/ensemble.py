@@ -204,8 +204,9 @@ class Ensemble:
             z = self._norms.z(scores, [clip.section for clip in store.clips])
         except KeyError as error:
             raise UserError(f"{store.clips[0].machine_type}: section {error.args[0]} has no "
-                            "training clips, which give its scores their measure; leave its test "
-                            "clips out") from error  # fmt: skip
+                            "training clips here, which give its scores their measure; with "
+                            "evaluation data of other sections run 00_train.py -e first, else "
+                            "leave its test clips out") from error  # fmt: skip
         return Scores(store.clips, z_scores.combined(z, *members, is_target))
 
     def normal_scores(self, train: Store) -> Scores:

@@ -83,7 +83,8 @@ def initial(
     Parameters
     ----------
     home : where the models of this experiment are
-    wanted : what it has to be made of: parts of its record's configuration, by dotted key
+    wanted : what it has to be made of: parts of its record's configuration, by dotted key; those
+        that every record has come first
 
     Raises
     ------
@@ -96,13 +97,12 @@ def initial(
     if path is None:
         raise UserError(f"{there.models}: no model for {machine_type}, which detector.initial "
                         f"names; train {experiment} first")  # fmt: skip
-    sha256, *parts = files.read_keys(
-        record_of(path), "sha256", *(f"configuration.{key}" for key in wanted)
-    )
+    (sha256,) = files.read_keys(record_of(path), "sha256")
     if files.file_hash(path) != sha256:
         raise UserError(f"{path}: not the model that {record_of(path).name} describes; train it "
                         "anew")  # fmt: skip
-    for (key, here), part in zip(wanted.items(), parts, strict=True):
+    for key, here in wanted.items():  # one by one: another kind of detector has no other key
+        (part,) = files.read_keys(record_of(path), f"configuration.{key}")
         if different := _different(key, part, msgspec.to_builtins(here)):
             raise UserError(f"{path}: {different}; start from a model of the same make, or from "
                             "none")  # fmt: skip

@@ -23,7 +23,7 @@ from asd.clips import Clip, Scores
 from asd.config import Config
 from asd.corpora.find import find_machine_types
 from asd.corpora.survey import survey
-from asd.detectors import kinds
+from asd.detectors import kinds, sections
 from asd.detectors.detector import Detector
 from asd.evaluation import front_picture, scores, tables, year_score, years
 from asd.paths import Paths, record_of
@@ -40,7 +40,7 @@ class Point(NamedTuple):
     machine_types: int
     auc: float  # of the int8 file, the mean over machine types of that over ids
     official: float | None  # the year's score, of the machine types that are there
-    model_bytes: int  # of the int8 file, the largest over machine types
+    model_bytes: int  # of the int8 file, or of those of all sections, the most over machine types
     beside_bytes: int  # centres or covariances of one machine type, the same
     inference_macs: int
     inferences: float  # of a clip, the mean
@@ -58,9 +58,11 @@ class Point(NamedTuple):
 
 
 class _Converted(NamedTuple):
-    """The int8 file of a machine type, and what stands beside it."""
+    """The int8 file of a machine type, or of one of its sections, and what stands beside it."""
 
     path: Path
+    name: str  # of the model
+    clips: Sequence[Clip]  # that it is for
     beside_bytes: int
     inferences: float  # of a test clip, the mean
 
@@ -84,24 +86,27 @@ def point(name: str, cfg: Config, mode: str, wanted: Sequence[str]) -> Point:
     scored, converted = [], []
     for clip_set in survey(paths, find_machine_types(paths, wanted), "test", False):
         detector = kinds.of(cfg, paths, clip_set.machine_type)
-        one = _converted(cfg, paths, detector, clip_set.machine_type, clip_set.clips)
-        converted.append(one)
-        scored.append(scores.read_converted(paths, one.path, clip_set.machine_type, clip_set.clips,
-                                            MCU.suffix))  # fmt: skip
+        own = _converted(cfg, paths, detector, clip_set.machine_type, clip_set.clips)
+        converted.append(own)
+        parts = [scores.read_converted(paths, one.path, one.name, one.clips, MCU.suffix)
+                 for one in own]  # fmt: skip
+        clips = tuple(clip for part in parts for clip in part.clips)
+        scored.append(Scores(clips, np.concatenate([part.values for part in parts])))
     aucs = [_auc(paths, one) for one in scored]
     year = years.of_corpus(cfg.corpus)
     total = year_score.evaluate(year, mode, scored).total if year else None
-    contents = [one.path.read_bytes() for one in converted]
+    contents = [[one.path.read_bytes() for one in own] for own in converted]
+    every = [one for own in converted for one in own]
     return Point(
         name=name,
         kind=detector.kind,
         machine_types=len(scored),
         auc=float(np.mean(aucs)),
         official=total[0] if total else None,
-        model_bytes=max(map(len, contents)),
-        beside_bytes=max(one.beside_bytes for one in converted),
-        inference_macs=max(map(multiply_accumulates, contents)),
-        inferences=float(np.mean([one.inferences for one in converted])),
+        model_bytes=max(sum(map(len, own)) for own in contents),
+        beside_bytes=max(one.beside_bytes for one in every),
+        inference_macs=max(multiply_accumulates(one) for own in contents for one in own),
+        inferences=float(np.mean([one.inferences for one in every])),
     )
 
 
@@ -115,7 +120,7 @@ def _auc(paths: Paths, scored: Scores) -> float:
 
 def _converted(
     cfg: Config, paths: Paths, detector: Detector, machine_type: str, clips: Sequence[Clip]
-) -> _Converted:
+) -> list[_Converted]:
     lengths = np.array([clip.n_samples for clip in clips])
     model = paths.require_model(machine_type, detector.suffixes)
     if detector.network:
@@ -125,15 +130,30 @@ def _converted(
         provenance.check_centres(centres, model)
         rows, n_samples = files.read_keys(record_of(path), "rows", "samples")
         (beside,) = files.read_keys(record_of(centres), "bytes")
-        return _Converted(path, beside, float(np.mean(-(-lengths // n_samples) * rows)))
-    path = paths.tflite(machine_type, MCU.suffix)
-    provenance.check_conversion(path, model)
+        inferences = float(np.mean(-(-lengths // n_samples) * rows))
+        return [_Converted(path, machine_type, clips, beside, inferences)]
     feature = cfg.feature
     frames = [np.diff(feature.kept_frames(int(n)))[0] for n in lengths]
     beside = 0
     if cfg.detector.values.get("score") == "mahalanobis":  # two triangles of float32
         beside = 4 * feature.n_mels * (feature.n_mels + 1)
-    return _Converted(path, beside, float(np.mean(frames) - feature.frames + 1))
+    found = []
+    for section in _sections(detector, model):
+        name, own = sections.name_of(machine_type, section), sections.clips_of(clips, section)
+        path = paths.tflite(name, MCU.suffix)
+        provenance.check_conversion(path, model)
+        if own:  # as 03_tflite_test.py, which compares no file without clips
+            inferences = float(np.mean([frames[i] for i in own]) - feature.frames + 1)
+            found.append(_Converted(path, name, [clips[i] for i in own], beside, inferences))
+    return found
+
+
+def _sections(detector: Detector, model: Path) -> Sequence[str]:
+    """Those that have a chain of their own, or that of all of them."""
+    if not hasattr(detector, "chains"):
+        return (sections.ALL,)
+    detector.load(model)
+    return tuple(sections.chains(detector))
 
 
 def marked(points: Sequence[Point]) -> list[Point]:

@@ -77,16 +77,21 @@ def read(paths: Paths, model: Path, machine_type: str, store: Store) -> Scores:
 
 
 def read_converted(
-    paths: Paths, tflite: Path, machine_type: str, clips: Sequence[Clip], variant: str
+    paths: Paths, tflite: Path, name: str, clips: Sequence[Clip], variant: str
 ) -> Scores:
     """The scores of a TFLite file that 03_tflite_test.py wrote, in the order of some clips.
+
+    Parameters
+    ----------
+    name : machine type, or what else the model is called
+    clips : that it is for
 
     Raises
     ------
     UserError : they are missing, or of another file or of other clips.
     """
     again = "run 03_tflite_test.py"
-    source = paths.scores_source(machine_type, variant)
+    source = paths.scores_source(name, variant)
     if not source.exists():
         raise UserError(f"{source}: no scores of {tflite}; {again}")
     sha256, count = files.read_keys(source, "sha256", "clips.count")
@@ -94,7 +99,8 @@ def read_converted(
         raise UserError(f"{source}: the scores are of another file than {tflite}; {again}")
     if count != len(clips):
         raise UserError(f"{source}: the scores are of {count} clips, now {len(clips)}; {again}")
-    return Scores(tuple(clips), _values(paths, machine_type, clips, variant, again))
+    values = _values(paths, clips[0].machine_type, clips, variant, again)
+    return Scores(tuple(clips), values)
 
 
 def _values(

@@ -14,6 +14,7 @@ import numpy as np
 
 from asd.clips import Clip
 from asd.features.ahead import ahead
+from asd.features.altered import Altered
 from asd.features.standard import Standard
 from asd.store import Store
 from common import UserError
@@ -110,6 +111,7 @@ class NormalAndOutliers:
     normal, others : the windows of normal clips, and of those that stand for anomalies
     own : of each part of the others, whether its clips are of the own machine type
     n_conditions : how many there are; 0: none
+    altered : how normal windows become outliers, which stand behind the others
     """
 
     normal: Parts
@@ -117,6 +119,7 @@ class NormalAndOutliers:
     own: tuple[bool, ...]
     n_conditions: int
     standard: Standard
+    altered: Altered | None = None
 
     def __len__(self) -> int:
         """Normal windows of an epoch, those that fill no batch too."""
@@ -126,6 +129,7 @@ class NormalAndOutliers:
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Those of an epoch, with as many outliers as normal windows; the next is read meanwhile.
 
+        Where normal windows are altered, there are as many of these, too, under their conditions.
         The shorter list ends it, and a last batch that is not full is left out: the next epoch
         draws others.
 
@@ -149,11 +153,20 @@ class NormalAndOutliers:
             parts = [(self.normal, normal.at(slice(first, first + size)))]
             if self.others.parts:
                 parts.append((self.others, others.at(slice(first, first + size))))
-            windows = np.concatenate([one.read(some, self.standard) for one, some in parts])
-            conditions = np.concatenate([some.condition for _, some in parts])
-            return Batch(windows, conditions.astype(np.int32), size)
+            windows = [one.read(some, self.standard) for one, some in parts]
+            conditions = [some.condition for _, some in parts]
+            if self.altered:
+                own_rng = np.random.default_rng([seed, epoch, 1 + first])
+                windows.append(self._altered(windows[0], own_rng))
+                conditions.append(conditions[0])
+            return Batch(np.concatenate(windows), np.concatenate(conditions).astype(np.int32), size)
 
         yield from ahead(read, range(0, count - size + 1, size))
+
+    def _altered(self, windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        width = len(self.standard.std)
+        gains = self.altered.gains(rng, len(windows), width) / self.standard.std
+        return windows + np.tile(gains, windows.shape[1] // width)
 
 
 def others_conditions(

@@ -124,7 +124,20 @@ class CPResNet:
         return cpresnet.build(settings, images, n_classes)
 
 
-CLASSIFIERS = {"cpresnet": CPResNet}
+class BandMoments:
+    """See `asd.networks.band_moments`."""
+
+    Settings = settings.BandMoments
+
+    @staticmethod
+    def build(settings: settings.BandMoments, images: keras.KerasTensor, n_classes: int) -> tuple:
+        """See `asd.networks.band_moments.build`."""
+        from asd.networks import band_moments
+
+        return band_moments.build(settings, images, n_classes)
+
+
+CLASSIFIERS = {"cpresnet": CPResNet, "band_moments": BandMoments}
 Normalisation = Literal["batchnorm", "mean_std"]
 
 

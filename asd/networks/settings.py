@@ -140,6 +140,12 @@ class PretrainedEat(Pretrained):
 Rho = Annotated[int, msgspec.Meta(ge=1, le=22)]
 
 
+class BandMoments(Section):
+    """Dense layers on the mean and the deviation of each band."""
+
+    hidden: Annotated[tuple[Channels, ...], msgspec.Meta(min_length=1, max_length=64)]  # units
+
+
 class CPResNet(Section):
     """A residual network of three stages of blocks, and how far its convolutions see."""
 
