@@ -135,7 +135,7 @@ class Pcm16:
 
     def __init__(self, samples: np.ndarray) -> None:
         self._samples, self._at = samples, 0  # (n, n_channels) int16
-        self.frames = len(samples)
+        self.frames, self.channels = samples.shape
 
     def read(self, n: int, *_: Any, **__: Any) -> np.ndarray:
         """The next n samples, or those that are left."""

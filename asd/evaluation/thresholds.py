@@ -134,4 +134,4 @@ def false_alarms(train: Scores, kind: Kind = "gamma", share: float = NORMAL_SHAR
         limit = threshold(others if len(others) else train.values, kind, share).value
         hits += int((train.values[fold == i] > limit).sum())
     low, high = intervals.of_share(hits, len(fold))
-    return FalseAlarms(1 - share, low, high, hits, len(fold))
+    return FalseAlarms(round(1 - share, 12), low, high, hits, len(fold))

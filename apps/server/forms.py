@@ -1,0 +1,131 @@
+"""The fields of a multipart form, as its bytes arrive: in memory, and no more than is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from apps.server.limits import Gate, Limits, Refused
+
+MOST_PARTS, MOST_HEADER_BYTES, MOST_TEXT_BYTES = 8, 4096, 200
+
+
+class Form:
+    """The parts of a form by name, fed with its bytes."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self.fields: dict[str, bytearray] = {}
+        self.whole = False
+        self._header = [bytearray(), bytearray()]
+        self._headers: dict[bytes, bytes] = {}
+        self._into = bytearray()
+        callbacks = {
+            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
+            "on_header_end": self._header_ends,
+            "on_headers_finished": self._begin,
+            "on_part_data": self._data,
+            "on_end": self._end,
+        }
+        self._parser = MultipartParser(boundary, callbacks)
+
+    def feed(self, data: bytes) -> None:
+        """Take some bytes.
+
+        Raises
+        ------
+        Refused : 400, they are not of a form.
+        """
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise Refused(400, "the form is malformed; send multipart/form-data with a field "
+                          "named file") from error  # fmt: skip
+
+    def _add(self, i: int, data: bytes) -> None:
+        self._header[i] += data
+        if len(self._header[i]) > MOST_HEADER_BYTES:
+            raise Refused(400, f"a header of the form has more than {MOST_HEADER_BYTES} bytes")
+
+    def _header_ends(self) -> None:
+        name, value = (bytes(one) for one in self._header)
+        self._headers[name.lower()] = value
+        self._header = [bytearray(), bytearray()]
+
+    def _begin(self) -> None:
+        _, options = parse_options_header(self._headers.pop(b"content-disposition", b""))
+        self._headers.clear()
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if name in self.fields or len(self.fields) >= MOST_PARTS:
+            raise Refused(400, "a field comes twice, or there are too many; send one named file")
+        self._into = self.fields[name] = bytearray()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._into += data[start:end]
+
+    def _end(self) -> None:
+        self.whole = True
+
+    def text(self, name: str) -> str | None:
+        """A field of text; None where it is not there.
+
+        Raises
+        ------
+        Refused : 400, it is too long, or no text.
+        """
+        if name not in self.fields:
+            return None
+        try:
+            if len(self.fields[name]) > MOST_TEXT_BYTES:
+                raise ValueError
+            return self.fields[name].decode()
+        except ValueError as error:
+            raise Refused(400, f"the field {name} is no text, or longer than {MOST_TEXT_BYTES} "
+                          "bytes; leave it out") from error  # fmt: skip
+
+
+class Body:
+    """The bytes of a request, counted as they arrive."""
+
+    def __init__(self, headers: dict[str, str], limits: Limits, gate: Gate) -> None:
+        self._limits, self._gate, self.held = limits, gate, 0
+        length = headers.get("content-length", "")
+        if length.isdecimal() and len(length) < 20 and int(length) > limits.bytes:
+            self._too_long()
+
+    def _too_long(self) -> None:
+        raise Refused(413, f"longer than {self._limits.megabytes:g} MB; send a shorter recording, "
+                      "or flac")  # fmt: skip
+
+    async def read(self, stream: AsyncIterator[bytes], take: Any) -> None:
+        """Hand on every piece.
+
+        Raises
+        ------
+        Refused : 413, they are too many; 503, those of all requests are.
+        """
+        async for piece in stream:
+            if self.held + len(piece) > self._limits.bytes:
+                self._too_long()
+            self._gate.hold(len(piece))
+            self.held += len(piece)
+            take(piece)
+
+
+def form_of(content_type: str) -> Form:
+    """An empty form for a request of that type.
+
+    Raises
+    ------
+    Refused : 415, it is no form; 400, without a boundary.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        raise Refused(415, "not multipart/form-data; send the recording as its field named file")
+    boundary = options.get(b"boundary", b"")
+    if not 0 < len(boundary) <= 200:
+        raise Refused(400, "the form tells no boundary; let the client library make the header")
+    return Form(boundary)
