@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from apps.server import api, measures, models, pages, sound, streams
 from apps.server.forms import Body, form_of
-from apps.server.guard import Guard, error_body
+from apps.server.guard import Guard, failure, refusal
 from apps.server.limits import Door, Gate, Limits, Rates, Refused
 from apps.server.models import Model
 from apps.server.pages import Page
@@ -90,23 +90,25 @@ def build(there: dict[str, Model], settings: Settings, page: dict[str, Page]) ->
     _telling(app, service)
     counted = {route.path for route in app.routes} | {"/"}
     files = _page(app, page)
-    for kind in (HTTPException, RequestValidationError):
+    for kind in (HTTPException, RequestValidationError, Refused, Exception):
         app.add_exception_handler(kind, _refuse)
     rates = Rates(settings.limits.per_second)
     return Guard(app, Door(settings.token), rates, service.gate, service.measures, files, counted)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """What the framework itself refuses, in one line."""
+    """Whatever is not served, in one line."""
+    if isinstance(error, Refused):
+        return refusal(error)
     if isinstance(error, HTTPException):
-        line = {
-            404: "no such path; see /openapi.json",
-            405: "not by this method; see /openapi.json",
-        }
-        text = line.get(error.status_code, "malformed")
-        return Response(error_body(text), error.status_code, error.headers, JSON)
-    where = "; ".join(sorted({str(one["loc"][-1]) for one in error.errors()}))
-    return Response(error_body(f"malformed: {where}; see /openapi.json"), 400, media_type=JSON)
+        line = {404: "no such path", 405: "not by this method"}.get(error.status_code, "malformed")
+        answer = refusal(Refused(error.status_code, f"{line}; see /openapi.json"))
+        answer.headers.update(error.headers or {})
+        return answer
+    if isinstance(error, RequestValidationError):
+        where = ", ".join(sorted({str(one["loc"][-1]) for one in error.errors()}))
+        return refusal(Refused(400, f"missing or malformed: {where}; see /openapi.json"))
+    return failure()
 
 
 def _working(app: FastAPI, service: Service) -> None:
@@ -118,10 +120,11 @@ def _working(app: FastAPI, service: Service) -> None:
         """The verdict on a recording, the field `file` of a form."""
         form = form_of(request.headers.get("content-type", ""))
         await service.read(request, form.feed)
-        if not form.whole or "file" not in form.fields:
+        content = form.take("file")
+        if not form.whole or content is None:
             raise Refused(400, "no whole field named file in the form; send the recording as it")
         model = models.chosen(service.models, form.text("machine_type"))
-        content, machine_id = bytes(form.fields.pop("file")), form.text("machine_id")
+        machine_id = form.text("machine_id")
         answer = await service.work(service.infer, content, model, machine_id)
         service.measures.verdict(answer)
         return json_of(answer)

@@ -17,11 +17,12 @@ class Form:
     """The parts of a form by name, fed with its bytes."""
 
     def __init__(self, boundary: bytes) -> None:
-        self.fields: dict[str, bytearray] = {}
+        # In pieces: bytes that grow are moved about, and leave holes in the memory.
+        self._fields: dict[str, list[bytes]] = {}
         self.whole = False
         self._header = [bytearray(), bytearray()]
         self._headers: dict[bytes, bytes] = {}
-        self._into = bytearray()
+        self._into: list[bytes] = []
         callbacks = {
             "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
             "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
@@ -59,15 +60,20 @@ class Form:
         _, options = parse_options_header(self._headers.pop(b"content-disposition", b""))
         self._headers.clear()
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        if name in self.fields or len(self.fields) >= MOST_PARTS:
+        if name in self._fields or len(self._fields) >= MOST_PARTS:
             raise Refused(400, "a field comes twice, or there are too many; send one named file")
-        self._into = self.fields[name] = bytearray()
+        self._into = self._fields[name] = []
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self._into += data[start:end]
+        self._into.append(data[start:end])
 
     def _end(self) -> None:
         self.whole = True
+
+    def take(self, name: str) -> bytes | None:
+        """A field, which is gone then; None where it is not there."""
+        pieces = self._fields.pop(name, None)
+        return None if pieces is None else b"".join(pieces)
 
     def text(self, name: str) -> str | None:
         """A field of text; None where it is not there.
@@ -76,12 +82,11 @@ class Form:
         ------
         Refused : 400, it is too long, or no text.
         """
-        if name not in self.fields:
-            return None
+        content = self.take(name)
         try:
-            if len(self.fields[name]) > MOST_TEXT_BYTES:
+            if content is not None and len(content) > MOST_TEXT_BYTES:
                 raise ValueError
-            return self.fields[name].decode()
+            return content and content.decode()
         except ValueError as error:
             raise Refused(400, f"the field {name} is no text, or longer than {MOST_TEXT_BYTES} "
                           "bytes; leave it out") from error  # fmt: skip

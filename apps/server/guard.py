@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 import msgspec
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apps.server.limits import Door, Gate, Rates, Refused
@@ -30,9 +30,20 @@ HEALTH = ("/health/live", "/health/ready")
 OTHER = "other"  # in counts: whatever else is asked for, of which there is no end
 
 
-def error_body(line: str) -> bytes:
-    """The body of every answer that is a refusal."""
-    return msgspec.json.encode({"detail": line})
+def refusal(error: Refused) -> Response:
+    """The answer to a request that is not served; what of its body is unread is not waited for."""
+    headers = {"connection": "close"}
+    if error.retry_seconds is not None:
+        headers["retry-after"] = str(error.retry_seconds)
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = msgspec.json.encode({"detail": error.line})
+    return Response(body, error.status, headers, "application/json")
+
+
+def failure() -> Response:
+    """The answer where the service itself is at fault."""
+    return refusal(Refused(500, "internal error; the server's log tells more"))
 
 
 class Guard:
@@ -64,10 +75,11 @@ class Guard:
                 self._measures.inside.set(self._gate.inside)
             await self._app(scope, receive, answer.send)
         except Refused as error:
-            await answer.refuse(error.status, error.line, error.retry_seconds)
+            await refusal(error)(scope, receive, answer.send)
         except Exception:
             log.exception("a request failed")
-            await answer.refuse(500, "internal error; the server's log tells more")
+            if not answer.started:
+                await failure()(scope, receive, answer.send)
         finally:
             if inside:
                 self._gate.leave(scope.get("held", 0))
@@ -89,27 +101,11 @@ class _Answer:
     """What is sent, with the headers that every answer has."""
 
     def __init__(self, send: Send) -> None:
-        self._send, self.status, self._started = send, 499, False  # 499: nobody waits for it
+        self._send, self.status, self.started = send, 499, False  # 499: nobody waits for it
 
     async def send(self, message: Message) -> None:
         """As the application sends it."""
         if message["type"] == "http.response.start":
-            self.status, self._started = message["status"], True
+            self.status, self.started = message["status"], True
             message = {**message, "headers": [*message["headers"], *HEADERS]}
         await self._send(message)
-
-    async def refuse(self, status: int, line: str, retry_seconds: int | None = None) -> None:
-        """Send a refusal, where nothing was sent yet."""
-        if self._started:
-            return
-        body = error_body(line)
-        # What of the body has not been read is not waited for.
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close"),
-                   (b"content-length", str(len(body)).encode())]  # fmt: skip
-        if retry_seconds is not None:
-            headers.append((b"retry-after", str(retry_seconds).encode()))
-        if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        start: dict[str, Any] = {"type": "http.response.start", "status": status}
-        await self.send({**start, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})

@@ -149,8 +149,8 @@ def token_of(path: Path | None) -> str | None:
         return None
     token = path.read_text(encoding="utf-8", errors="replace").strip()
     if not re.fullmatch(rf"[!-~]{{{LEAST_TOKEN},1000}}", token):
-        raise UserError(f"{path}: a token is one word, {LEAST_TOKEN} ASCII letters at least; make one: "
-                        f"openssl rand -hex 32 > {path}")  # fmt: skip
+        raise UserError(f"{path}: a token is one word, {LEAST_TOKEN} ASCII letters at least; make "
+                        f"one: openssl rand -hex 32 > {path}")  # fmt: skip
     return token
 
 

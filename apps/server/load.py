@@ -223,9 +223,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     times = sorted(load.seconds)
     print(f"{args.requests} requests of {args.clients} clients, {args.malformed:.0%} malformed, in "
           f"{seconds:.1f} s: {args.requests / seconds:.1f} a second")  # fmt: skip
-    print(
-        f"latency: median {times[len(times) // 2]:.3f} s, 99 % {times[len(times) * 99 // 100]:.3f} s"
-    )
+    median, late = (times[int(len(times) * share)] for share in (0.5, 0.99))
+    print(f"latency: median {median:.3f} s, 99 % {late:.3f} s")
     print(f"answers by status: {dict(sorted(load.statuses.items()))}")
     print(f"resident: {before:.1f} MB before, {after:.1f} MB after")
     print(f"load of this machine: {' '.join(f'{one:.1f}' for one in os.getloadavg())}")
