@@ -87,6 +87,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host} --port {port}: {error.strerror or error}; name another "
                         "one") from error  # fmt: skip
     listening.setblocking(False)
+    # Connections inherit it: without, an answer waits for the client's delayed acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from apps.server import api, measures, models, pages, sound, streams
-from apps.server.forms import Body, form_of
+from apps.server.forms import Body, Form, Pool, boundary_of
 from apps.server.guard import Guard, failure, refusal
 from apps.server.limits import Door, Gate, Limits, Rates, Refused
 from apps.server.models import Model
@@ -47,31 +47,41 @@ class Service:
 
     def __init__(self, there: dict[str, Model], settings: Settings) -> None:
         self.models, self.settings = there, settings
-        self.gate = Gate(settings.limits)
+        self.gate, self.pool = Gate(settings.limits), Pool()
         self.measures = measures.Measures(there)
         self.streams = streams.Streams(settings.rule, settings.limits)
         self._pool = ThreadPoolExecutor(settings.workers, "judge")
 
-    async def read(self, request: Request, take: Callable[[bytes], Any]) -> None:
+    async def read(self, body: Body, request: Request, take: Callable[[bytes], Any]) -> None:
         """Take a request's body piece by piece, no more of it than is allowed."""
-        limits, headers = self.settings.limits, request.headers
-        body = Body(headers, limits, self.gate)
+        seconds = self.settings.limits.read_seconds
         try:
-            await asyncio.wait_for(body.read(request.stream(), take), limits.read_seconds)
+            await asyncio.wait_for(body.read(request.stream(), take), seconds)
         except (TimeoutError, asyncio.TimeoutError) as error:
-            raise Refused(408, f"the body took more than {limits.read_seconds:g} s to arrive; send "
-                          "it again") from error  # fmt: skip
+            raise Refused(408, f"the body took more than {seconds:g} s to arrive; send it "
+                          "again") from error  # fmt: skip
         except ClientDisconnect as error:
             raise Refused(400, "the body ends early; send it again") from error
         finally:
             request.scope["held"] = body.held
 
+    def body(self, request: Request) -> Body:
+        """A request's body, still to be read."""
+        return Body(request.headers, self.settings.limits, self.gate)
+
     async def work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function in a thread that judges."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    def infer(self, content: bytes, model: Model, machine_id: str | None) -> dict[str, Any]:
-        """The verdict on an upload."""
+    async def verdict(self, form: Form) -> dict[str, Any]:
+        """The verdict on the recording in a form."""
+        content = form.part("file")
+        if not form.whole or content is None:
+            raise Refused(400, "no whole field named file in the form; send the recording as it")
+        model = models.chosen(self.models, form.text("machine_type"))
+        return await self.work(self._infer, content, model, form.text("machine_id"))
+
+    def _infer(self, content: memoryview, model: Model, machine_id: str | None) -> dict[str, Any]:
         heard = sound.read(content, model.feature, self.settings.limits)
         return models.judge(model, heard, machine_id)
 
@@ -118,14 +128,13 @@ def _working(app: FastAPI, service: Service) -> None:
               openapi_extra=api.body("multipart/form-data", api.FORM))  # fmt: skip
     async def inference(request: Request) -> Response:
         """The verdict on a recording, the field `file` of a form."""
-        form = form_of(request.headers.get("content-type", ""))
-        await service.read(request, form.feed)
-        content = form.take("file")
-        if not form.whole or content is None:
-            raise Refused(400, "no whole field named file in the form; send the recording as it")
-        model = models.chosen(service.models, form.text("machine_type"))
-        machine_id = form.text("machine_id")
-        answer = await service.work(service.infer, content, model, machine_id)
+        boundary, body = boundary_of(request.headers.get("content-type", "")), service.body(request)
+        form = Form(boundary, service.pool.take(body.promised))
+        try:
+            await service.read(body, request, form.feed)
+            answer = await service.verdict(form)
+        finally:
+            service.pool.give(form.memory)
         service.measures.verdict(answer)
         return json_of(answer)
 
@@ -141,7 +150,7 @@ def _working(app: FastAPI, service: Service) -> None:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != RAW:
             raise Refused(415, f"send {RAW}: samples of 16 bits, little endian, mono")
         model, content = models.chosen(service.models, machine_type), bytearray()
-        await service.read(request, content.extend)
+        await service.read(service.body(request), request, content.extend)
         samples = streams.samples_of(bytes(content))
         if len(samples) > service.settings.limits.seconds * rate_hz:
             raise Refused(413, "a longer piece than is allowed; send shorter ones")

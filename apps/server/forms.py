@@ -11,18 +11,39 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from apps.server.limits import Gate, Limits, Refused
 
 MOST_PARTS, MOST_HEADER_BYTES, MOST_TEXT_BYTES = 8, 4096, 200
+BLOCK_BYTES, MOST_BYTES, MOST_FREE_BYTES = 1 << 19, 1 << 21, 1 << 24  # of blocks that are kept
+
+
+class Pool:
+    """Memory for bodies, used again: blocks that come and go leave holes between them."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self, count: int) -> bytearray:
+        """A block of at least so many bytes."""
+        for i, block in enumerate(self._free):
+            if len(block) >= count:
+                return self._free.pop(i)
+        return bytearray(-(-max(count, 1) // BLOCK_BYTES) * BLOCK_BYTES)
+
+    def give(self, block: bytearray) -> None:
+        """Take a block back, unless there are enough."""
+        if len(block) <= MOST_BYTES and sum(map(len, self._free)) + len(block) <= MOST_FREE_BYTES:
+            self._free.append(block)
+            self._free.sort(key=len)
 
 
 class Form:
-    """The parts of a form by name, fed with its bytes."""
+    """The parts of a form by name, fed with its bytes; their contents stand in `memory`."""
 
-    def __init__(self, boundary: bytes) -> None:
-        # In pieces: bytes that grow are moved about, and leave holes in the memory.
-        self._fields: dict[str, list[bytes]] = {}
+    def __init__(self, boundary: bytes, memory: bytearray) -> None:
+        self.memory, self._at = memory, 0
+        self._fields: dict[str, tuple[int, int]] = {}
         self.whole = False
         self._header = [bytearray(), bytearray()]
         self._headers: dict[bytes, bytes] = {}
-        self._into: list[bytes] = []
+        self._name = ""
         callbacks = {
             "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
             "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
@@ -62,18 +83,24 @@ class Form:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name in self._fields or len(self._fields) >= MOST_PARTS:
             raise Refused(400, "a field comes twice, or there are too many; send one named file")
-        self._into = self._fields[name] = []
+        self._fields[name], self._name = (self._at, self._at), name
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        self._into.append(data[start:end])
+        until = self._at + end - start
+        if until > len(self.memory):  # of a body that did not tell its length
+            self.memory.extend(bytes(max(len(self.memory), until - len(self.memory))))
+        self.memory[self._at : until] = memoryview(data)[start:end]
+        self._at = until
+        self._fields[self._name] = self._fields[self._name][0], until
 
     def _end(self) -> None:
         self.whole = True
 
-    def take(self, name: str) -> bytes | None:
-        """A field, which is gone then; None where it is not there."""
-        pieces = self._fields.pop(name, None)
-        return None if pieces is None else b"".join(pieces)
+    def part(self, name: str) -> memoryview | None:
+        """A field; None where it is not there."""
+        if name not in self._fields:
+            return None
+        return memoryview(self.memory)[slice(*self._fields[name])]
 
     def text(self, name: str) -> str | None:
         """A field of text; None where it is not there.
@@ -82,11 +109,11 @@ class Form:
         ------
         Refused : 400, it is too long, or no text.
         """
-        content = self.take(name)
+        content = self.part(name)
         try:
             if content is not None and len(content) > MOST_TEXT_BYTES:
                 raise ValueError
-            return content and content.decode()
+            return None if content is None else bytes(content).decode()
         except ValueError as error:
             raise Refused(400, f"the field {name} is no text, or longer than {MOST_TEXT_BYTES} "
                           "bytes; leave it out") from error  # fmt: skip
@@ -98,7 +125,8 @@ class Body:
     def __init__(self, headers: dict[str, str], limits: Limits, gate: Gate) -> None:
         self._limits, self._gate, self.held = limits, gate, 0
         length = headers.get("content-length", "")
-        if length.isdecimal() and len(length) < 20 and int(length) > limits.bytes:
+        self.promised = int(length) if length.isdecimal() and len(length) < 20 else 0
+        if self.promised > limits.bytes:
             self._too_long()
 
     def _too_long(self) -> None:
@@ -120,12 +148,12 @@ class Body:
             take(piece)
 
 
-def form_of(content_type: str) -> Form:
-    """An empty form for a request of that type.
+def boundary_of(content_type: str) -> bytes:
+    """What parts the fields of a form of that type.
 
     Raises
     ------
-    Refused : 415, it is no form; 400, without a boundary.
+    Refused : 415, it is no form; 400, it tells none.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
@@ -133,4 +161,4 @@ def form_of(content_type: str) -> Form:
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= 200:
         raise Refused(400, "the form tells no boundary; let the client library make the header")
-    return Form(boundary)
+    return boundary

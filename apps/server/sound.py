@@ -45,7 +45,7 @@ class Sound:
     changed: tuple[str, ...]  # what was done to it
 
 
-def read(content: bytes, feature: Feature, limits: Limits) -> Sound:
+def read(content: memoryview, feature: Feature, limits: Limits) -> Sound:
     """Decode a recording.
 
     Raises
@@ -98,14 +98,16 @@ def _judged(
     return Sound(samples, level, seconds, rate_hz, channels, tuple(changed))
 
 
-def _whole(content: bytes) -> tuple[wav.Layout | None, bytes]:
+def _whole(content: memoryview) -> tuple[wav.Layout | None, memoryview | bytes]:
     """Where the samples of a wav file are; None of flac and ogg."""
     if content[:4] in OTHERS:
         return None, content
     if content[:4] not in WAV or content[8:12] != b"WAVE":
         raise Refused(415, "no wav, flac or ogg file; convert the recording to one of them")
     try:
-        where = wav.layout(io.BytesIO(content))
+        where = wav.layout(io.BytesIO(content[: wav.HEADER_BYTES]), len(content))
+        if where is None:  # other chunks stand before the samples
+            where = wav.layout(io.BytesIO(content))
     except (ValueError, struct.error, OverflowError):
         where = None
     if where is None or not where.held:
@@ -113,7 +115,7 @@ def _whole(content: bytes) -> tuple[wav.Layout | None, bytes]:
     if where.truncated:
         raise Refused(400, f"truncated: its header promises {where.promised} bytes of samples, "
                       f"{where.held} are there; send it again")  # fmt: skip
-    return where, wav.mended(content, where) if where.misleading else content
+    return where, wav.mended(bytes(content), where) if where.misleading else content
 
 
 def _rate(where: wav.Layout) -> int:
@@ -155,7 +157,7 @@ def _check_length(frames: int, feature: Feature) -> None:
 
 
 def _decoded(
-    content: bytes, feature: Feature, limits: Limits, changed: list[str]
+    content: memoryview | bytes, feature: Feature, limits: Limits, changed: list[str]
 ) -> tuple[Samples, float, int, int]:
     """By libsndfile, a block at a time, one channel, at the model's rate."""
     import soundfile
