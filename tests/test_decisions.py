@@ -108,6 +108,31 @@ def test_a_held_out_section_tells_whether_a_threshold_carries_over():
     assert thresholds.held_out(one) == {}
 
 
+def test_false_alarms_are_counted_on_clips_held_out_of_every_id():
+    found = thresholds.false_alarms(scored_train(0))
+    assert found.nominal == 0.1 and found.clips == 600
+    expected = stats.binomtest(found.hits, 600).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
+    assert found.low <= 0.1 <= found.high
+    # Ids of another level: folds of neighbouring names would be held against the other id's clips.
+    shifted = thresholds.false_alarms(scored_train(10))
+    assert 30 <= shifted.hits <= 90
+    few = thresholds.false_alarms(scored_train(0).at(np.arange(1)))
+    assert (few.hits, few.clips, few.low) == (0, 1, 0)
+
+
+def test_the_interval_holds_for_new_clips_of_the_same_ids():
+    """In about 95 of 100 cases: the true rate of the threshold of all clips."""
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(60):
+        train = scored_train(0)
+        train = Scores(train.clips[:100], rng.gamma(3, 1, 100))
+        found = thresholds.false_alarms(train, "empirical")
+        value = thresholds.threshold(train.values, "empirical").value
+        held += found.low <= stats.gamma(3).sf(value) <= found.high
+    assert held >= 51
+
+
 def test_decisions_are_of_the_sections_own_threshold():
     train = scored_train(10)
     limits = thresholds.by_section(train, "empirical")

@@ -49,8 +49,7 @@ STREAMED = _object(
     stretches=_array(_STRETCH),
 )
 MODELS = _array(
-    _object(machine_type=TEXT, sha256=TEXT, threshold=NUMBER, feature={"type": "object"},
-            machine_ids=_array(TEXT))
+    _object(machine_type=TEXT, sha256=TEXT, threshold=NUMBER, feature={"type": "object"})
 )  # fmt: skip
 FORM = {
     "type": "object",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from apps.server import api, measures, models, pages, sound, streams
 from apps.server.forms import Body, Form, Pool, boundary_of
-from apps.server.guard import Guard, failure, refusal
+from apps.server.guard import OPEN, Guard, failure, refusal
 from apps.server.limits import Door, Gate, Limits, Rates, Refused
 from apps.server.models import Model
 from apps.server.pages import Page
@@ -26,6 +26,7 @@ UP = "server is up"
 JSON = "application/json"
 REFUSALS = (408, 413, 415, 422, 503)
 RAW = "application/octet-stream"  # samples of 16 bits, little endian, mono
+Name = Annotated[str | None, Query(max_length=200)]
 
 
 class Settings(NamedTuple):
@@ -73,13 +74,14 @@ class Service:
         """Run a function in a thread that judges."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    async def verdict(self, form: Form) -> dict[str, Any]:
-        """The verdict on the recording in a form."""
+    async def verdict(self, form: Form, machine_type: Name, machine_id: Name) -> dict[str, Any]:
+        """The verdict on the recording in a form, by the address or else by the form."""
         content = form.part("file")
         if not form.whole or content is None:
             raise Refused(400, "no whole field named file in the form; send the recording as it")
-        model = models.chosen(self.models, form.text("machine_type"))
-        return await self.work(self._infer, content, model, form.text("machine_id"))
+        model = models.chosen(self.models, machine_type or form.text("machine_type"))
+        machine_id = machine_id or form.text("machine_id")
+        return await self.work(self._infer, content, model, machine_id)
 
     def _infer(self, content: memoryview, model: Model, machine_id: str | None) -> dict[str, Any]:
         heard = sound.read(content, model.feature, self.settings.limits)
@@ -102,6 +104,14 @@ def build(there: dict[str, Model], settings: Settings, page: dict[str, Page]) ->
     files = _page(app, page)
     for kind in (HTTPException, RequestValidationError, Refused, Exception):
         app.add_exception_handler(kind, _refuse)
+    if settings.token:
+        document = app.openapi()  # kept by the framework
+        document["components"] = {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}
+        }
+        for path, methods in document["paths"].items():
+            for one in methods.values():
+                one["security"] = [] if path in OPEN else [{"token": []}]
     rates = Rates(settings.limits.per_second)
     return Guard(app, Door(settings.token), rates, service.gate, service.measures, files, counted)
 
@@ -126,13 +136,13 @@ def _working(app: FastAPI, service: Service) -> None:
 
     @app.post("/inference", responses=api.answers(api.VERDICT, *REFUSALS),
               openapi_extra=api.body("multipart/form-data", api.FORM))  # fmt: skip
-    async def inference(request: Request) -> Response:
+    async def inference(request: Request, machine_type: Name = None, machine_id: Name = None):
         """The verdict on a recording, the field `file` of a form."""
         boundary, body = boundary_of(request.headers.get("content-type", "")), service.body(request)
         form = Form(boundary, service.pool.take(body.promised))
         try:
             await service.read(body, request, form.feed)
-            answer = await service.verdict(form)
+            answer = await service.verdict(form, machine_type, machine_id)
         finally:
             service.pool.give(form.memory)
         service.measures.verdict(answer)
@@ -144,7 +154,7 @@ def _working(app: FastAPI, service: Service) -> None:
         request: Request,
         session: str = Query(pattern="^[A-Za-z0-9_-]{8,64}$"),
         rate_hz: int = Query(ge=sound.RATES_HZ[0], le=sound.RATES_HZ[1]),
-        machine_type: str | None = Query(None, max_length=200),
+        machine_type: Name = None,
     ) -> Response:
         """The next piece of a stream: 16 bit samples, little endian, mono."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != RAW:

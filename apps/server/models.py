@@ -119,8 +119,7 @@ class Model:
         """What GET /models tells."""
         return {"machine_type": self.name, "sha256": self.sha256,
                 "threshold": self.facts.threshold.value,
-                "feature": msgspec.to_builtins(self.feature),
-                "machine_ids": list(self.facts.by_section)}  # fmt: skip
+                "feature": msgspec.to_builtins(self.feature)}  # fmt: skip
 
 
 def load(path: Path, workers: int) -> Model:
