@@ -45,7 +45,7 @@ def python():
 def trained(tmp_path_factory):
     """A folder in which all four scripts have run."""
     folder = make_data(tmp_path_factory.mktemp("served"))
-    config = write_config(folder)
+    config = write_config(folder, fit={"epochs": 60})
     assert call("00_train.py", "-d", "-c", config) == 0
     assert call("01_test.py", "-d", "-c", config) == 0
     assert call("02_convert.py", "-d", "-c", config) == 0
@@ -132,18 +132,22 @@ def a_clip(folder):
 # Verdicts.
 
 
-@pytest.mark.parametrize("suffix, table", [("", ""), (INT8, f"tflite{INT8}_")])
-def test_scores_are_those_of_the_scripts(python, trained, suffix, table):
+@pytest.mark.parametrize("suffix, tolerances", [
+    ("", {"tflite_": 1e-6, "": 1e-5}),  # the Keras model's sums are in another order
+    (INT8, {f"tflite{INT8}_": 1e-6}),
+])  # fmt: skip
+def test_scores_are_those_of_the_scripts(python, trained, suffix, tolerances):
     with running(python, "--model", tflite(trained, suffix)) as one:
-        compared = 0
+        answers = {path.name: infer(one, path.read_bytes())
+                   for path in (trained / "dev_data/ToyTest/test").glob("*.wav")}  # fmt: skip
+    assert len(answers) == 16 and {status for status, _ in answers.values()} == {200}
+    for table, relative in tolerances.items():
+        scores = {}
         for section in ("01", "02"):
             path = trained / f"result/{table}anomaly_score_ToyTest_id_{section}.csv"
-            for name, score in files.read_csv(path):
-                content = (trained / "dev_data/ToyTest/test" / name).read_bytes()
-                status, answer = infer(one, content)
-                assert status == 200 and answer["score"] == pytest.approx(float(score), rel=1e-6)
-                compared += 1
-    assert compared == 16
+            scores |= {name: float(score) for name, score in files.read_csv(path)}
+        found = {name: answer["score"] for name, (_, answer) in answers.items()}
+        assert found == pytest.approx(scores, rel=relative)
 
 
 def test_an_answer_is_what_the_page_reads(service, trained):
@@ -190,15 +194,15 @@ def test_a_fault_is_found_with_its_band_and_moment(service):
 
 
 def test_what_is_done_to_a_recording_is_said(service):
-    samples = noise()
+    samples = np.round(32768 * noise()).astype(np.int16)
     plain = infer(service, sound(samples))[1]
     assert plain["changed"] == []
     flac = infer(service, sound(samples, format="FLAC"))[1]
     assert flac["score"] == plain["score"] and flac["changed"] == []
-    both = np.stack([samples, 0.5 * noise(seed=9)], axis=1)
-    for how in ({}, {"subtype": "PCM_24"}, {"format": "WAVEX"}, {"subtype": "FLOAT"}):
+    both = np.stack([samples, samples[::-1]], axis=1)
+    for how in ({}, {"subtype": "PCM_24"}, {"format": "WAVEX"}, {"format": "RF64"}):
         stereo = infer(service, sound(both, **how))[1]
-        assert stereo["score"] == pytest.approx(plain["score"], rel=1e-3)
+        assert stereo["score"] == plain["score"]
         assert (
             stereo["changed"] == ["channel 0 (from 0) of 2 was taken"] and stereo["channels"] == 2
         )
@@ -308,21 +312,16 @@ def test_a_body_without_an_end_is_cut_off(service):
     with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as one:
         one.sendall(b"POST /inference HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n"
                     b"Content-Type: " + load.FORM.encode() + b"\r\n\r\n")  # fmt: skip
-        head = load.form(b"")[:-20]
+        head = load.form(b"RIFF").partition(b"RIFF")[0]
         one.sendall(b"%x\r\n%s\r\n" % (len(head), head))
-        chunk, sent = bytes(65536), 0
+        chunk, sent, answer = bytes(65536), 0, b""
         with contextlib.suppress(ConnectionError):  # it hangs up
-            while sent < 100 * 2**20:
+            while not answer and sent < 100 * 2**20:
                 one.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                 sent += len(chunk)
-                one.setblocking(False)
                 with contextlib.suppress(BlockingIOError):
-                    if one.recv(12, socket.MSG_PEEK):
-                        break
-                one.settimeout(PATIENCE)
-        one.settimeout(PATIENCE)
-        with contextlib.suppress(ConnectionError):
-            assert one.recv(12) == b"HTTP/1.1 413"
+                    answer = one.recv(12, socket.MSG_DONTWAIT)
+        assert answer in (b"", b"HTTP/1.1 413")  # hung up upon, the answer may be lost
     assert 0 < sent < 50 * 2**20
     assert ask(service, "GET", "/health/ready")[0] == 200
 
@@ -331,7 +330,7 @@ def test_a_body_that_does_not_arrive_is_given_up(python, trained):
     with running(python, "--model", tflite(trained), "--read-seconds", 0.5, "--at-once", 1) as one:
         with socket.create_connection(("127.0.0.1", one.port), timeout=PATIENCE) as slow:
             slow.sendall(b"POST /inference HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n"
-                         b"Content-Type: " + load.FORM.encode() + b"\r\n\r\nab")  # fmt: skip
+                         b"Content-Type: " + load.FORM.encode() + b"\r\n\r\n" + load.form(b"x")[:20])  # fmt: skip
             time.sleep(0.1)
             status, headers, _ = ask(one, "GET", "/health/ready")
             if status == 503:  # the slow one is inside

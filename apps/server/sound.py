@@ -22,7 +22,7 @@ from common import Feature, Level, UnusableClip, read_clip
 READ_FRAMES = 1 << 16  # of a recording, at a time
 MOST_CHANNELS, RATES_HZ = 64, (1_000, 768_000)
 QUALITY = "HQ"  # of soxr: 20 bits
-SILENT = 0.99  # of a recording that is digitally still
+SILENT = 0.99  # of a recording's whole stretches of hop_length that are digitally still
 WAV = (b"RIFF", b"RIFX", b"RF64")
 OTHERS = (b"fLaC", b"OggS")
 
@@ -93,7 +93,8 @@ def _judged(
     except UnusableClip as error:
         remedy = "" if ";" in str(error) else "; record or export it again"
         raise Refused(422, f"the recording {error}{remedy}") from error
-    if level.still > SILENT:
+    whole = 1 - feature.hop_length / source.frames  # a last part of a stretch is not looked at
+    if level.still > SILENT * whole:
         raise Refused(422, "the recording is digital silence; check the microphone and its cable")
     return Sound(samples, level, seconds, rate_hz, channels, tuple(changed))
 
@@ -110,11 +111,11 @@ def _whole(content: memoryview) -> tuple[wav.Layout | None, memoryview | bytes]:
             where = wav.layout(io.BytesIO(content))
     except (ValueError, struct.error, OverflowError):
         where = None
-    if where is None or not where.held:
-        raise Refused(400, "a wav file without samples; record or export it again")
-    if where.truncated:
+    if where is not None and where.truncated:
         raise Refused(400, f"truncated: its header promises {where.promised} bytes of samples, "
                       f"{where.held} are there; send it again")  # fmt: skip
+    if where is None or not where.held:
+        raise Refused(400, "a wav file without samples; record or export it again")
     return where, wav.mended(bytes(content), where) if where.misleading else content
 
 
