@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _prepare(args: argparse.Namespace):
     """What serves, where it listens, and what to say of it."""
     _bound_memory()
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or forms could flood the log
     import uvicorn
 
     from apps.server import app, models

@@ -189,6 +189,8 @@ def known(args: argparse.Namespace) -> tuple[list[Request], list[bytes], list[st
     """The clips with their scores, asked for one after the other; and wrong ones."""
     told = {name: float(score) for path in args.scores for name, score in files.read_csv(path)}
     paths = sorted(args.clips.rglob("*.wav"))[: args.most_clips]
+    names = Counter(path.name for path in paths)
+    told = {name: score for name, score in told.items() if names[name] == 1}
     client, requests, faults = Client(args), [], []
     for path in paths:
         request = Request(path.name, form(path.read_bytes()))
