@@ -98,7 +98,8 @@ def build(there: dict[str, Model], settings: Settings, page: dict[str, Page]) ->
     """
     service = Service(there, settings)
     app = FastAPI(title="Anomalous sound", version="1", docs_url=None, redoc_url=None)
-    _working(app, service)
+    _inference(app, service)
+    _streams(app, service)
     _telling(app, service)
     counted = {route.path for route in app.routes} | {"/"}
     files = _page(app, page)
@@ -131,8 +132,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return failure()
 
 
-def _working(app: FastAPI, service: Service) -> None:
-    """The routes that judge."""
+def _inference(app: FastAPI, service: Service) -> None:
+    """The route that judges an upload."""
 
     @app.post("/inference", responses=api.answers(api.VERDICT, *REFUSALS),
               openapi_extra=api.body("multipart/form-data", api.FORM))  # fmt: skip
@@ -147,6 +148,10 @@ def _working(app: FastAPI, service: Service) -> None:
             service.pool.give(form.memory)
         service.measures.verdict(answer)
         return json_of(answer)
+
+
+def _streams(app: FastAPI, service: Service) -> None:
+    """The route that judges a stream."""
 
     @app.post("/stream", responses=api.answers(api.STREAMED, *REFUSALS),
               openapi_extra=api.body(RAW, {"type": "string", "format": "binary"}))  # fmt: skip
