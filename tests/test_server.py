@@ -9,16 +9,19 @@ import http.client
 import io
 import json
 import os
+import re
 import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from conftest import ROOT, SAMPLE_RATE, call, make_data, write_config
 
 from apps.server import limits, load, pages
@@ -583,6 +586,67 @@ def test_it_needs_no_tensorflow(python):
                     for text in (pinned, names))  # fmt: skip
     assert {"numpy", "ai-edge-litert"} < theirs.keys() & ours.keys()
     assert all(ours[name] == theirs[name] for name in theirs.keys() & ours.keys())
+
+
+BROKEN = """
+import asyncio, sys
+from pathlib import Path
+from apps.server import app, load, models
+
+def broken(*_):
+    raise RuntimeError("/a/secret/path")
+
+there = models.load_all([Path(sys.argv[1])], 1)
+models.judge = broken
+guard, sent = app.build(there, app.Settings(), {}), []
+body = load.form(Path(sys.argv[2]).read_bytes())
+
+async def receive():
+    return {"type": "http.request", "body": body, "more_body": False}
+
+async def send(message):
+    sent.append(message)
+
+headers = [(b"host", b"localhost"), (b"content-type", load.FORM.encode())]
+scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+         "path": "/inference", "raw_path": b"/inference", "root_path": "", "scheme": "http",
+         "query_string": b"", "headers": headers, "client": ("127.0.0.1", 1),
+         "server": ("127.0.0.1", 2)}
+asyncio.run(guard(scope, receive, send))
+print(sent[0]["status"], sent[1]["body"].decode())
+"""
+
+
+def test_a_fault_of_the_service_tells_nothing_but_that(python, trained):
+    clip = trained / "dev_data/ToyTest/test/normal_id_01_00000000.wav"
+    command = [python, "-c", BROKEN, tflite(trained), clip]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout == '500 {"detail":"internal error; the server\'s log tells more"}\n'
+    assert "RuntimeError: /a/secret/path" in done.stderr  # where the operator looks
+
+
+def test_the_examples_of_containers_are_what_the_service_knows():
+    folder = ROOT / "apps/server"
+    deployment, service = yaml.safe_load_all((folder / "kubernetes.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert f'"{container[probe]["httpGet"]["path"]}"' in (folder / "app.py").read_text()
+    assert {"memory", "cpu"} == container["resources"]["limits"].keys()
+    (port,) = container["ports"]
+    assert (
+        service["spec"]["ports"][0]["targetPort"] == port["name"] and port["containerPort"] == 5000
+    )
+    composed = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["asd-server"]
+    assert composed["read_only"] is True and composed["cap_drop"] == ["ALL"]
+    assert (folder / composed["build"]["context"] / composed["build"]["dockerfile"]).is_file()
+    dockerfile = (folder / "Dockerfile").read_text()
+    options = subprocess.run([sys.executable, "-m", "apps.server", "-h"], cwd=ROOT, text=True,
+                             capture_output=True).stdout  # fmt: skip
+    used = re.findall(r'"(--[a-z-]+)"', dockerfile + json.dumps([composed, container]))
+    assert {"--token-file", "--model", "--host"} <= set(used)
+    assert all(option in options for option in used)
+    assert "USER 10001" in dockerfile and "HEALTHCHECK" in dockerfile
 
 
 def test_a_model_without_its_record_is_named(python, trained, tmp_path):

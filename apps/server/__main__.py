@@ -28,6 +28,7 @@ from asd.evaluation.alarms import Rule
 from common import UserError
 
 ARENAS, MMAP_THRESHOLD = -8, -3  # of glibc's mallopt
+MOST_CONNECTIONS = 1000
 GRACE_SECONDS = 10  # for what is being served when it ends
 
 
@@ -70,7 +71,7 @@ def _prepare(args: argparse.Namespace):
     config = uvicorn.Config(
         built, log_level="warning", access_log=False, server_header=False, proxy_headers=False,
         lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_SECONDS,
-        limit_concurrency=None, backlog=256,
+        limit_concurrency=MOST_CONNECTIONS, backlog=256,
     )  # fmt: skip
     host, port = listening.getsockname()[:2]
     lines = [f"{name}: threshold {one.facts.threshold.value:.6g}" for name, one in there.items()]
