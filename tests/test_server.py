@@ -24,10 +24,10 @@ import soundfile
 import yaml
 from conftest import ROOT, SAMPLE_RATE, call, make_data, write_config
 
-from apps.server import limits, load, pages
+from apps.server import limits, load, models, pages
 from apps.server.limits import Gate, Limits, Rates, Refused
 from asd import files
-from common import UserError
+from common import Feature, UserError, mel_frequencies
 
 INT8 = "_quant_fullint_micro_intio"
 KEYS = {"Anomaly", "Details", "score", "threshold", "threshold_how", "false_alarm_rate", "model",
@@ -195,6 +195,22 @@ def test_a_fault_is_found_with_its_band_and_moment(service):
     start, end = answer["worst"]["seconds"]
     assert low < 3000 < high < 5000 and start < 1.05 < end <= 1.5
     assert "Sounds unlike normal" in answer["Details"]["Message"]
+
+
+def test_the_worst_band_is_against_its_usual_error():
+    usual = np.ones(128)
+    usual[:8] = 1000  # a band that is never reconstructed well
+    squares = np.broadcast_to(usual, (300, 5, 128)).astype(np.float32)
+    squares[100:120, :, 60:68] = 3
+    feature = Feature(sample_rate=16000, channel=None, n_mels=128, frames=5, n_fft=1024,
+                      hop_length=512, power=2.0, central_frames=(50, 354))  # fmt: skip
+    training = SimpleNamespace(band_errors=usual.tolist())
+    model = SimpleNamespace(feature=feature, facts=SimpleNamespace(training=training))
+    found = models.worst(squares.reshape(300, -1), model)
+    edges = mel_frequencies(130, 0, 8000, "slaney")
+    assert found["band_hz"] == pytest.approx([edges[60], edges[69]], abs=0.1)
+    start, end = found["seconds"]
+    assert 150 * 0.032 <= start < end <= 174 * 0.032 and end - start == pytest.approx(0.5, abs=0.05)
 
 
 def test_what_is_done_to_a_recording_is_said(service):
