@@ -5,12 +5,12 @@
 Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calibrate the last three,
 <data>/<type>/train/*.wav; without such clips only the first two are written.
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
-into the model folder, beside each a .tflite.json that says what it is, and model_<type>_c/: the
-last one as C99 source, with the distance that makes its score where that is one. A detector that
-has a chain for each section has these as model_<type>_section_<section>. Of a network of
-embeddings the first and the last, model_all{,...}.tflite or model_<type>_network{,...}.tflite,
-without front end, and of each machine type model_<type>_centres.npz, with which a device compares
-embeddings.
+into the model folder, beside each a .tflite.json that says what it is, for a service with the
+threshold that the training clips give the first and the last, and model_<type>_c/: the last one as
+C99 source, with the distance that makes its score where that is one. A detector that has a chain
+for each section has these as model_<type>_section_<section>. Of a network of embeddings the first
+and the last, model_all{,...}.tflite or model_<type>_network{,...}.tflite, without front end, and
+of each machine type model_<type>_centres.npz, with which a device compares embeddings.
 """
 
 import signal
@@ -19,14 +19,18 @@ import sys
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))  # until cli.run takes over
 
+import common
 from asd import cli, config, files, provenance, store
 from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds, sections
 from asd.embedded import boards, codegen, distance
+from asd.evaluation import serving
 from asd.paths import Paths, record_of
-from asd.tflite import body, fold
+from asd.tflite import body, fold, litert
 from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
+
+SERVED = VARIANTS[0], MCU  # what a service may run
 
 
 def calibration_windows(cfg, clips, chosen):
@@ -57,7 +61,11 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
     how = per_channel, cfg.convert.bias_correction, variants
     contents = dict(conversions(prepared, windows, *how))
-    write(cfg, paths, name, source, contents, calibration)
+    served = {}
+    if clips and error is common.reconstruction_error:
+        some = sections.Some(clips, own)
+        served = {variant: service_facts(cfg, contents[variant], some) for variant in SERVED}
+    write(cfg, paths, name, source, contents, calibration, served)
     if clips:
         folder = paths.c_source(name)
         codegen.write(contents[MCU], folder)
@@ -65,6 +73,12 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
         print(f"{folder}/: C99 source of the last one")
     else:
         tell_uncalibrated(paths, name, source, paths.clips(machine_type, "train"))
+
+
+def service_facts(cfg, content, clips):
+    """What a service needs to know beside a TFLite file: its scores of the training clips."""
+    found = serving.heard(litert.predictor(content), clips, cfg.feature.frames)
+    return {serving.KEY: serving.of(cfg, found)}
 
 
 def convert_network(cfg, paths, detector, clips):
@@ -81,9 +95,9 @@ def convert_network(cfg, paths, detector, clips):
         calibration = provenance.of_calibration(cfg, clips, chosen, count)
     variants = [variant for variant in body.NETWORK_VARIANTS if clips or not variant.calibrated]
     contents = {variant: body.convert(parts, variant, rows) for variant in variants}
+    facts = {"rows": parts.n_rows, "samples": int(parts.front.input_shape[-1])}
     name = detector.network_name
-    write(cfg, paths, name, source, contents, calibration, {"rows": parts.n_rows,
-          "samples": int(parts.front.input_shape[-1])})  # fmt: skip
+    write(cfg, paths, name, source, contents, calibration, dict.fromkeys(variants, facts))
     if not clips:
         tell_uncalibrated(paths, name, source, paths.data)
 
@@ -102,11 +116,12 @@ def write_centres(cfg, paths, detector, path, machine_type):
     print(f"{target}: {count} vectors of {width} {kept.vectors.dtype}, {kept.bytes:,} bytes")
 
 
-def write(cfg, paths, name, source, contents, calibration, more=None):
-    """Write the TFLite files of a model and their records."""
+def write(cfg, paths, name, source, contents, calibration, more):
+    """Write the TFLite files of a model and their records, with `more` in that of a variant."""
     for variant, content in contents.items():
         path = paths.tflite(name, variant.suffix)
-        made = provenance.of_conversion(cfg, source, variant, content, calibration) | (more or {})
+        made = provenance.of_conversion(cfg, source, variant, content, calibration)
+        made |= more.get(variant, {})
         with files.whole_file(path, durable=True) as temporary:
             temporary.write_bytes(content)
             files.write_json(record_of(path), made, durable=True)

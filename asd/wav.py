@@ -125,7 +125,7 @@ def source(path: Path) -> bytes | BinaryIO:
         if where.held > STREAM_BYTES:  # more than the header that it needs can tell
             raise UnusableClip("a stream of 2 GB or more without its length; write it anew")
         file.seek(0)
-        return io.BytesIO(_mended(file.read(), where))
+        return io.BytesIO(mended(file.read(), where))
 
 
 class Pcm16:
@@ -135,7 +135,7 @@ class Pcm16:
 
     def __init__(self, samples: np.ndarray) -> None:
         self._samples, self._at = samples, 0  # (n, n_channels) int16
-        self.frames = len(samples)
+        self.frames, self.channels = samples.shape
 
     def read(self, n: int, *_: Any, **__: Any) -> np.ndarray:
         """The next n samples, or those that are left."""
@@ -160,17 +160,21 @@ def opened(path: Path) -> tuple[bytes | BinaryIO | Pcm16, str]:
             content = _read(file, size)
             identity = f"{len(content)}-{zlib.crc32(content):08x}"
             where = layout(io.BytesIO(bytes(content[:HEADER_BYTES])), len(content))
-            n_channels = _plain_channels(where) if where and not where.misleading else 0
-            if n_channels:
-                held = content[where.start : where.start + where.held]
-                whole = len(held) // (2 * n_channels) * 2 * n_channels
-                samples = np.frombuffer(held[:whole], "<i2").reshape(-1, n_channels)
-                return Pcm16(samples), identity
-            return source(path), identity
+            return plain(content, where) or source(path), identity
         size = checksum = 0
         while block := file.read(READ_BYTES):
             size, checksum = size + len(block), zlib.crc32(block, checksum)
     return source(path), f"{size}-{checksum:08x}"
+
+
+def plain(content: bytes | memoryview, where: Layout | None) -> Pcm16 | None:
+    """The samples of a whole file that need no decoding; None where they do."""
+    n_channels = _plain_channels(where) if where and not where.misleading else 0
+    if not n_channels:
+        return None
+    held = memoryview(content)[where.start : where.start + where.held]
+    whole = len(held) // (2 * n_channels) * 2 * n_channels
+    return Pcm16(np.frombuffer(held[:whole], "<i2").reshape(-1, n_channels))
 
 
 _of_thread = threading.local()
@@ -202,7 +206,7 @@ def _plain_channels(where: Layout) -> int:
     return n_channels if (kind, bits, align) == (1, 16, 2 * n_channels) else 0
 
 
-def _mended(content: bytes, where: Layout) -> bytes:
+def mended(content: bytes, where: Layout) -> bytes:
     """The same recording with a header that says where its samples are."""
     samples = content[where.start : where.start + where.held]
     size = struct.pack(where.order + "I", len(samples))

@@ -36,6 +36,7 @@ ROOMS = {
     "apps/explore": ["test_explore.py"],
     "apps/benchmarks": ["test_benchmarks.py", "test_networks_benchmark.py"],
     "apps/pipeline": ["test_images.py", "test_pipeline.py", "test_grid.py", "test_slurm.py"],
+    "apps/server": ["test_server.py", "test_page_server.py"],
 }
 collect_ignore = [
     name for room, names in ROOMS.items() if not (ROOT / room).is_dir() for name in names

@@ -4,13 +4,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$here/asd/environment.sh"
 install "$venv/tests-requirements.txt" "$here/tests/requirements.txt" || exit 1
 cd "$here" || exit 1
-# kfp has an environment of its own, see apps/pipeline/README.md.
-if [ -f apps/pipeline/requirements.txt ]; then
+# These apps have environments of their own, see their README.md.
+for app in pipeline server; do
+    [ -f "apps/$app/requirements.txt" ] || continue
     (
-        python="$here/.venv-pipeline/bin/python"
-        [ -x "$python" ] || "$venv/bin/python" -m venv .venv-pipeline || exit 1
-        install .venv-pipeline/requirements.txt apps/pipeline/requirements.txt
+        python="$here/.venv-$app/bin/python"
+        [ -x "$python" ] || "$venv/bin/python" -m venv ".venv-$app" || exit 1
+        install ".venv-$app/requirements.txt" "apps/$app/requirements.txt"
     ) || exit 1
-fi
+done
 "$python" -m ruff check . && "$python" -m ruff format --check . || exit 1
 exec "$python" -m pytest -n auto --dist loadfile "$@"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from asd.evaluation import alarms
+from asd.evaluation import alarms, intervals
 from asd.evaluation.alarms import RULES, Rule
 
 
@@ -34,9 +34,9 @@ def test_every_outcome_of_a_few_clips():
 
 
 @pytest.mark.parametrize("hits, clips", [(0, 50), (1, 50), (25, 50), (49, 50), (50, 50), (0, 1)])
-def test_the_upper_end_is_clopper_and_pearsons(hits, clips):
-    high = binomtest(hits, clips).proportion_ci(0.95, method="exact").high
-    assert alarms.highest_share(hits, clips) == pytest.approx(high, rel=1e-9)
+def test_a_share_has_clopper_and_pearsons_interval(hits, clips):
+    expected = binomtest(hits, clips).proportion_ci(0.95, method="exact")
+    assert intervals.of_share(hits, clips) == pytest.approx(tuple(expected), rel=1e-9)
 
 
 @pytest.mark.parametrize("p, rule", [(1.1, Rule(1, 1)), (-0.1, Rule(1, 1)), (0.5, Rule(0, 3)),
@@ -48,4 +48,4 @@ def test_what_is_no_probability_and_no_rule(p, rule):
 
 def test_no_share_of_no_clip():
     with pytest.raises(ValueError):
-        alarms.highest_share(0, 0)
+        intervals.of_share(0, 0)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from asd.clips import Clip, Scores
-from asd.evaluation import decisions, submission, years
+from asd.evaluation import decisions, submission, thresholds, years
 from common import UserError
 
 FITTED = 1e-4  # thresholds of gamma fits, relative to 1 + the value
@@ -37,11 +37,11 @@ def test_thresholds_of_training_clips_golden(arrays):
     of_clips = run["train_scores64"]
     for scores, expected in zip((of_clips[:, 0], of_clips[:, 1:3].min(axis=1)),
                                 run["clip_thresholds"], strict=True):  # fmt: skip
-        ours = decisions.threshold(scores)
+        ours = thresholds.threshold(scores)
         assert agrees(ours, scores, expected[3])
         if ours.kind == "gamma":
             assert all(map(close, (ours.shape, ours.location, ours.scale), expected))
-        assert close(decisions.threshold(scores, "empirical").value, expected[4])
+        assert close(thresholds.threshold(scores, "empirical").value, expected[4])
 
 
 def test_thresholds_of_an_ensemble_by_section_golden(arrays):
@@ -52,7 +52,7 @@ def test_thresholds_of_an_ensemble_by_section_golden(arrays):
               for i, section in enumerate(ensemble["ens/section"][train])),
         ensemble["ens/final"][train],
     )  # fmt: skip
-    gamma, empirical = (decisions.by_section(scored, kind) for kind in ("gamma", "empirical"))
+    gamma, empirical = (thresholds.by_section(scored, kind) for kind in ("gamma", "empirical"))
     assert list(gamma) == [f"{section:02}" for section in range(6)]
     for (section, part), expected in zip(scored.by_section(), ensemble["ens/gamma"], strict=True):
         assert agrees(gamma[section], part.values, expected[3])
@@ -66,29 +66,29 @@ def test_the_published_threshold_is_the_same_fit_to_batches_golden(arrays):
         (run["mahala_distribution"], run["thresholds"][1, 3]),
         (mahalanobis["mahala_distribution"], mahalanobis["thresholds"][1]),
     ):
-        assert agrees(decisions.threshold(values), values, expected)
+        assert agrees(thresholds.threshold(values), values, expected)
 
 
 def test_an_off_fit_is_refused(monkeypatch):
     scores = np.linspace(1, 1e4, 50)
     monkeypatch.setattr(stats.gamma, "fit", lambda values: (1.0, 1e8, 1.0))
-    ours = decisions.threshold(scores)
+    ours = thresholds.threshold(scores)
     assert ours.kind == "empirical" and ours.value == np.quantile(scores, 0.9)
     assert "outside the scores" in ours.reason
     monkeypatch.setattr(stats.gamma, "fit", lambda values: (np.nan, 0.0, 1.0))
-    assert decisions.threshold(scores).kind == "empirical"
+    assert thresholds.threshold(scores).kind == "empirical"
 
 
 def test_scores_that_are_alike_and_impossible_ones():
-    ours = decisions.threshold(np.full(9, 3.0))
+    ours = thresholds.threshold(np.full(9, 3.0))
     assert ours.value == 3 and ours.kind == "empirical" and "all alike" in ours.reason
-    assert decisions.threshold([2.0]).value == 2
+    assert thresholds.threshold([2.0]).value == 2
     for wrong in ([], [np.nan], [[1.0, 2.0]], [np.inf, 1]):
         with pytest.raises(ValueError, match="finite scores"):
-            decisions.threshold(np.array(wrong))
+            thresholds.threshold(np.array(wrong))
     for share in (0, 1, -1, np.nan):
         with pytest.raises(ValueError, match="share"):
-            decisions.threshold(np.arange(3.0), share=share)
+            thresholds.threshold(np.arange(3.0), share=share)
 
 
 def scored_train(shift):
@@ -100,17 +100,44 @@ def scored_train(shift):
 
 
 def test_a_held_out_section_tells_whether_a_threshold_carries_over():
-    alike = decisions.held_out(scored_train(0))
+    alike = thresholds.held_out(scored_train(0))
     assert all(0.05 < rate < 0.15 for rate in alike.values())
-    shifted = decisions.held_out(scored_train(10))
+    shifted = thresholds.held_out(scored_train(10))
     assert shifted["00"] == 0 and shifted["01"] > 0.9
     one = scored_train(0).at(np.arange(300))
-    assert decisions.held_out(one) == {}
+    assert thresholds.held_out(one) == {}
+
+
+def test_false_alarms_are_counted_on_clips_held_out_of_every_id():
+    found = thresholds.false_alarms(scored_train(0))
+    assert found.nominal == 0.1 and found.clips == 600
+    expected = stats.binomtest(found.hits, 600).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
+    assert found.low <= 0.1 <= found.high
+    # One of five ids is louder: a fold of neighbouring names would be all of its 20 clips.
+    values = np.random.default_rng(4).gamma(3, 1, 100) + np.repeat([0, 0, 0, 0, 50], 20)
+    clips = tuple(Clip(Path(f"{i}.wav"), "fan", f"{i // 20:02}", "train", 0) for i in range(100))
+    louder = thresholds.false_alarms(Scores(clips, values), "empirical")
+    assert 5 <= louder.hits <= 15
+    few = thresholds.false_alarms(scored_train(0).at(np.arange(1)))
+    assert (few.hits, few.clips, few.low) == (0, 1, 0)
+
+
+def test_the_interval_holds_for_new_clips_of_the_same_ids():
+    """In about 95 of 100 cases: the true rate of the threshold of all clips."""
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(60):
+        train = scored_train(0)
+        train = Scores(train.clips[:100], rng.gamma(3, 1, 100))
+        found = thresholds.false_alarms(train, "empirical")
+        value = thresholds.threshold(train.values, "empirical").value
+        held += found.low <= stats.gamma(3).sf(value) <= found.high
+    assert held >= 51
 
 
 def test_decisions_are_of_the_sections_own_threshold():
     train = scored_train(10)
-    limits = decisions.by_section(train, "empirical")
+    limits = thresholds.by_section(train, "empirical")
     decided = decisions.decide(train, limits)
     assert decided[:300].mean() == pytest.approx(0.1) == decided[300:].mean()
     on_it = Scores(train.clips[:1], np.array([limits["00"].value]))

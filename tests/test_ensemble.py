@@ -15,7 +15,7 @@ from test_density import SECTIONS, year_2021
 from asd import files
 from asd.clips import Clip, Scores
 from asd.detectors import z_scores
-from asd.evaluation import decisions, metrics, submission, years
+from asd.evaluation import decisions, metrics, submission, thresholds, years
 from common import UserError
 
 
@@ -55,7 +55,7 @@ def test_golden_ensemble(arrays):
 def test_golden_thresholds(arrays):
     scored, train = golden_scores(arrays)
     for kind, column in (("gamma", 3), ("empirical", 4)):
-        limits = decisions.by_section(scored.at(np.flatnonzero(train)), kind)
+        limits = thresholds.by_section(scored.at(np.flatnonzero(train)), kind)
         for row, (section, limit) in zip(arrays["ens/gamma"], limits.items(), strict=True):
             assert limit.kind == kind, section
             assert abs(limit.value - row[column]) / (1 + abs(row[column])) < 1e-4
@@ -68,7 +68,7 @@ def test_golden_thresholds(arrays):
 def test_golden_submission(arrays, tmp_path, faithful):
     """The original's names byte for byte, and those that the year's evaluator reads."""
     scored, train = golden_scores(arrays)
-    limits = decisions.by_section(scored.at(np.flatnonzero(train)))
+    limits = thresholds.by_section(scored.at(np.flatnonzero(train)))
     later = [not one and clip.section > "02" for one, clip in zip(train, scored.clips, strict=True)]
     test = scored.at(np.flatnonzero(later))
     year = years.of_corpus("dcase2021", faithful)

@@ -96,3 +96,20 @@ def test_the_demo_tells_the_whole_story(tmp_path):
     assert convert.returncode == 0, convert.stdout + convert.stderr
     assert "PARITY KEPT in all" in convert.stdout
     assert len(list((tmp_path / "model").glob("*.tflite"))) == 10
+    check_false_alarms(tmp_path)
+
+
+def check_false_alarms(folder):
+    """Normal test clips are above a service's thresholds as often as their intervals say."""
+    above, lows, highs = [], [], []
+    for record in (folder / "model").glob("*_intio.tflite.json"):
+        facts = files.read_json(record)["serving"]
+        lows.append(facts["false_alarms"]["low"])
+        highs.append(facts["false_alarms"]["high"])
+        tables = f"tflite_*_intio_anomaly_score_{facts['machine_type']}_id_*.csv"
+        for path in (folder / "result").glob(tables):
+            scores = [float(score) for name, score in files.read_csv(path)
+                      if name.startswith("normal")]  # fmt: skip
+            above += [score > facts["threshold"]["value"] for score in scores]
+    assert len(lows) == 2 and len(above) == 100
+    assert min(lows) <= sum(above) / len(above) <= max(highs)

@@ -11,11 +11,10 @@ those before them, so a faulty machine is found sooner, and false alarms come in
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-
-from asd.evaluation.intervals import TAIL
 
 SECONDS_OF_DAY = 86_400
 
@@ -44,29 +43,15 @@ def probability(p: np.ndarray | float, rule: Rule) -> np.ndarray | float:
     ------
     ValueError : p is no probability, or the rule none: 1 <= k <= n.
     """
-    from scipy.special import bdtrc
-
     if not 1 <= rule.k <= rule.n:
         raise ValueError(f"a rule is k of n clips, 1 <= k <= n, not {rule.k} of {rule.n}")
     if not ((np.asarray(p) >= 0) & (np.asarray(p) <= 1)).all():
         raise ValueError("a probability is from 0 to 1")
-    return bdtrc(rule.k - 1, rule.n, p)
+    p = np.asarray(p, np.float64)
+    counts = range(rule.k, rule.n + 1)
+    return sum(math.comb(rule.n, i) * p**i * (1 - p) ** (rule.n - i) for i in counts)[()]
 
 
 def a_day(p: np.ndarray | float, rule: Rule, clip_seconds: float) -> np.ndarray | float:
     """After how many clips of a day a rule holds, where each is above the threshold with p."""
     return SECONDS_OF_DAY / clip_seconds * probability(p, rule)
-
-
-def highest_share(hits: int, clips: int) -> float:
-    """The upper end of the 95 % interval of a share, by Clopper and Pearson (Biometrika 26, 1934).
-
-    Raises
-    ------
-    ValueError : there is no clip, or more hits than clips.
-    """
-    from scipy.special import betaincinv
-
-    if not 0 <= hits <= clips or not clips:
-        raise ValueError(f"{hits} of {clips} clips is no share")
-    return 1.0 if hits == clips else float(betaincinv(hits + 1, clips - hits, 1 - TAIL))

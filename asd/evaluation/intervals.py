@@ -103,6 +103,19 @@ def _lower_limit(value: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.where(right > 0, betaincinv(np.maximum(right, least), wrong + 1, TAIL), 0.0)[()]
 
 
+def of_share(hits: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share of clips, by Clopper and Pearson, see `auc_interval`.
+
+    Raises
+    ------
+    ValueError : there is no clip, or more hits than clips.
+    """
+    if not 0 <= hits <= count or not count:
+        raise ValueError(f"{hits} of {count} clips is no share")
+    low, high = (_lower_limit(np.float64(n / count), count) for n in (hits, count - hits))
+    return float(low), float(1 - high)
+
+
 def average_interval(intervals: Sequence[Interval]) -> Interval:
     """Mean of the AUCs of separate sets of clips, with the interval of that mean.
 

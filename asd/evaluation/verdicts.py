@@ -14,9 +14,10 @@ import numpy as np
 from asd import files
 from asd.clips import Scores
 from asd.config import Decision
-from asd.evaluation import decisions, submission
-from asd.evaluation.decisions import NAMES, Threshold
+from asd.evaluation import decisions, submission, thresholds
+from asd.evaluation.decisions import NAMES
 from asd.evaluation.official import Figure, undefined
+from asd.evaluation.thresholds import Threshold
 from asd.evaluation.years import Year
 from asd.paths import Paths
 
@@ -36,7 +37,7 @@ class Row(NamedTuple):
     limit: Threshold
     threshold_of: str
     training_clips: int
-    held_out: float | None  # see `decisions.held_out`
+    held_out: float | None  # see `thresholds.held_out`
     clips: int
     normal: int | None  # None without labels
     anomalous: int | None
@@ -60,8 +61,8 @@ def of(scored: Scores, train: Scores, how: Decision) -> Verdict:
     train : the scores of its normal training clips
     """
     sections = [section for section, _ in scored.by_section()]
-    limits = decisions.by_section(train, how.threshold, how.share, sections)
-    rates = decisions.held_out(train, how.threshold, how.share)
+    limits = thresholds.by_section(train, how.threshold, how.share, sections)
+    rates = thresholds.held_out(train, how.threshold, how.share)
     own = {section: len(part.clips) for section, part in train.by_section()}
     decided = decisions.decide(scored, limits)
     rows = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asd.evaluation import alarms, metrics
+from asd.evaluation import alarms, intervals, metrics
 from asd.evaluation.alarms import RULES
 from asd.page import charts, html
 from asd.page.charts import Axis, Plane
@@ -107,7 +107,7 @@ def _table(run: Run, machine: Machine, seconds: float) -> Html | None:
         return html.paragraph("This run has no threshold, as it has no scores of training clips.")
     labels = run.labels(machine)
     normal = int((labels == 0).sum())
-    most = alarms.highest_share(round(rates[0] * normal), normal)
+    most = intervals.of_share(round(rates[0] * normal), normal)[1]
     rows = [(str(rule), frequency(float(alarms.a_day(rates[0], rule, seconds)), rates[0] > 0),
              frequency(float(alarms.a_day(most, rule, seconds))),
              html.percent(float(alarms.probability(rates[1], rule))))

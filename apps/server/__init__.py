@@ -1,0 +1,1 @@
+"""The inference service: recordings come in, verdicts go out. See README.md."""
