@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "apps/submission": ["test_device.py", "test_submission.py"],
     "apps/benchmarks": ["test_benchmarks.py", "test_networks_benchmark.py"],
+    "apps/server": ["test_page_server.py"],
     "apps/pipeline": ["test_pipeline.py", "test_grid.py", "test_slurm.py"],
 }
 collect_ignore = [

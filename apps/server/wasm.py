@@ -26,7 +26,7 @@ import common
 from asd import cli, config, files, paths
 from asd.embedded import codegen, processes
 from asd.evaluation import decisions, normal_scores
-from asd.evaluation.alarms import Rule
+from asd.evaluation.alarms import Rule, highest_share
 from asd.tflite import reader
 from asd.tflite.convert import MCU
 from common import Feature, UserError
@@ -48,7 +48,7 @@ class Model(NamedTuple):
     content: bytes
     feature: Feature
     threshold: decisions.Threshold | None
-    clips: int  # training clips that the threshold is of
+    scores: np.ndarray  # (n_clips,) float64, of the training clips that the threshold is of
     share: float  # of the normal training clips below the threshold
 
 
@@ -102,7 +102,7 @@ def read(path: Path, cfg: config.Config) -> Model:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run 02_convert.py") from error
     machine_type = re.sub(rf"^model_|{re.escape(MCU.suffix)}$", "", path.stem)
-    feature, limit, clips = cfg.feature, None, 0
+    feature, limit, scores = cfg.feature, None, np.empty(0)
     if (beside := paths.record_of(path)).is_file():
         name, sha256, told = files.read_keys(beside, "source.model", "source.sha256", "sha256")
         if hashlib.sha256(content).hexdigest() != told:
@@ -110,10 +110,10 @@ def read(path: Path, cfg: config.Config) -> Model:
         record = paths.record_of(path.parent / Path(str(name)).name)
         if record.is_file():
             feature = _checked(record, sha256)
-            if (scores := _scores(record, machine_type)) is not None:
+            scores = _scores(record, machine_type)
+            if len(scores):
                 limit = decisions.threshold(scores, cfg.decision.threshold, cfg.decision.share)
-                clips = len(scores)
-    return Model(machine_type, content, feature, limit, clips, cfg.decision.share)
+    return Model(machine_type, content, feature, limit, scores, cfg.decision.share)
 
 
 def _checked(record: Path, sha256: str) -> Feature:
@@ -132,12 +132,12 @@ def _checked(record: Path, sha256: str) -> Feature:
         raise UserError(f"{record}: damaged ({error}); train it anew") from error
 
 
-def _scores(record: Path, machine_type: str) -> np.ndarray | None:
-    """The scores of the training clips, (n_clips,) float64, that the model's record tells of."""
+def _scores(record: Path, machine_type: str) -> np.ndarray:
+    """The scores of the training clips, (n_clips,) float64, if the model's record tells of any."""
     path = paths.normal_scores_of(record.parent, machine_type)
     told = files.read_mapping(record).get("normal_scores")
     if told is None:
-        return None
+        return np.empty(0)
     if not path.is_file() or files.file_hash(path) != told:
         raise UserError(f"{path}: missing, or not the scores that {record.name} tells of; "
                         f"{normal_scores.AGAIN}")  # fmt: skip
@@ -157,8 +157,9 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
     -------
     plain values: machine_type; sha256 of the TFLite file and of the module; feature; mel (for each
     band its first bin and the weights of the bins from there on, and the frequencies where bands
-    begin, culminate and end); input and output (size, scale, zero_point); threshold, or None, and
-    how it was set; rule, k of n stretches; stretch_frames, of which a score in live listening is
+    begin, culminate and end); input and output (size, scale, zero_point); threshold, or None, how
+    it was set, and its false_alarm_rate (nominal, and low and high: the 95 % interval of the
+    training clips'); rule, k of n stretches; stretch_frames, of which a score in live listening is
 
     Raises
     ------
@@ -183,6 +184,7 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
         "output": {"size": network.outputs, "scale": last.scale, "zero_point": last.zero_point},
         "threshold": model.threshold and model.threshold.value,
         "threshold_how": _how(model),
+        "false_alarm_rate": _false_alarms(model),
         "rule": {"k": rule.k, "n": rule.n},
         "stretch_frames": _stretch(feature),
     }
@@ -217,7 +219,18 @@ def _how(model: Model) -> str:
         return "none: no scores of training clips stand beside the model"
     kind = {"gamma": "a gamma distribution fitted to", "empirical": "the quantile of"}
     return (f"{model.share:.0%} of normal clips lie below it, by {kind[model.threshold.kind]} the "
-            f"scores of {model.clips} training clips")  # fmt: skip
+            f"scores of {len(model.scores)} training clips")  # fmt: skip
+
+
+def _false_alarms(model: Model) -> dict[str, float] | None:
+    if model.threshold is None:
+        return None
+    count, hits = len(model.scores), int((model.scores > model.threshold.value).sum())
+    return {
+        "nominal": round(1 - model.share, 6),
+        "low": 1 - highest_share(count - hits, count),
+        "high": highest_share(hits, count),
+    }
 
 
 def write(path: Path, out: Path, cfg: config.Config, rule: Rule = DEFAULT_RULE) -> list[Path]:
@@ -255,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("model", type=Path, metavar="MODEL.tflite")
     option("--out", type=Path, required=True, metavar="FOLDER", help="of model.wasm and model.json")
     option("-c", "--config", type=Path, default=config.BASELINE, metavar="FILE",
-           help="YAML file: features of a model without a record; how thresholds are set")  # fmt: skip
+           help="YAML: features of a model without a record; how thresholds are set")  # fmt: skip
     option("--alarm", type=_rule, default=DEFAULT_RULE, metavar="K/N",
            help="an alarm at K of N stretches above the threshold; "
            f"{DEFAULT_RULE.k}/{DEFAULT_RULE.n}")  # fmt: skip
