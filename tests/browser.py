@@ -110,7 +110,7 @@ class Browser:
         return json.loads(line)
 
     def open(self, page: Path | str, width: int, scheme: str) -> None:
-        """Open a file or address as a screen of that width, in CSS pixels, light or dark shows it."""
+        """Open a file or address as a screen of a width, CSS pixels, light or dark, shows it."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
                   deviceScaleFactor=1, mobile=width < 600)  # fmt: skip

@@ -150,6 +150,7 @@ def scored_here(path, made, feature):
     return common.anomaly_scores(predict, [frames], feature.frames)[0]
 
 
+AT_REST = "document.querySelector('#stop').hidden"
 HEARD = "document.querySelector('#verdict .large')"
 
 
@@ -444,7 +445,7 @@ def test_a_dropped_wav_has_verdict_and_pictures(browser, address, stub, made, cl
     before = len(stub.asked)
     for kind, verdict in (("normal", "Sounds normal"), ("unusual", "Sounds unusual")):
         drop(browser, clips[kind])
-        wait(browser, f"{HEARD}?.innerText === '{verdict}' && document.querySelector('#stop').hidden")
+        wait(browser, f"{HEARD}?.innerText === '{verdict}' && {AT_REST}")
         assert clips[kind].name in text(browser, "#verdict")
         assert browser.run("document.querySelectorAll('#pictures canvas').length") == 4
         shown = browser.run("document.querySelector('#error-figure canvas').width")
@@ -467,11 +468,15 @@ def test_the_history_stays_and_is_exported(browser, address, clips):
     drop(browser, clips["normal"], clips["unusual"])
     wait(browser, "document.querySelectorAll('#rows tr').length === 2")
     browser.open(address, 1000, "light")
-    wait(browser, "document.querySelectorAll('#rows tr').length === 2")
+    wait(browser, "document.documentElement.dataset.ready")
+    assert browser.run("document.querySelectorAll('#rows tr').length") == 2
     browser.run("""(() => {
         window.saved = null;
         const create = URL.createObjectURL;
-        URL.createObjectURL = blob => (blob.text().then(text => { window.saved = text; }), create(blob));
+        URL.createObjectURL = blob => {
+            blob.text().then(text => { window.saved = text; });
+            return create(blob);
+        };
         HTMLAnchorElement.prototype.click = function () { window.file = this.download; };
         document.querySelector('#export').click();
     })()""")
@@ -632,17 +637,22 @@ NAMELESS = """[...document.querySelectorAll('button, input, select, audio, meter
         && !one.getAttribute('aria-label')).map(one => one.outerHTML.slice(0, 80))"""
 
 
+def overflows(browser) -> list[str]:
+    """What is wider than its place; not what is for screen readers alone."""
+    return [one for one in browser.run(OVERFLOWS) if " unseen " not in one]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_overflows(browser, address, clips, tmp_path, width):
     wide = tmp_path / f"{'x' * 180}.wav"
     shutil.copy(clips["unusual"], wide)
     for scheme in SCHEMES:
         open_page(browser, address, width, scheme)
-        assert browser.run(OVERFLOWS) == []
+        assert overflows(browser) == []
         drop(browser, clips["normal"], wide)
         wait(browser, "document.querySelectorAll('#rows tr').length === 2")
         wait(browser, "document.querySelector('#stop').hidden")
-        assert browser.run(OVERFLOWS) == []
+        assert overflows(browser) == []
         assert browser.run(NAMELESS) == []
         assert browser.complaints() == []
 
@@ -680,9 +690,11 @@ CONTRASTS = """(() => {
         }
     };
     const bad = [];
-    for (const one of document.querySelectorAll('p, button:enabled, td, th, label, a, legend, span')) {
+    for (const one of document.querySelectorAll(
+            'p, button:enabled, td, th, label, a, legend, span')) {
         if (!one.textContent.trim() || !one.getClientRects().length) continue;
-        const [a, b] = [light(getComputedStyle(one).color), light(paper(one))].sort((x, y) => y - x);
+        const both = [light(getComputedStyle(one).color), light(paper(one))];
+        const [a, b] = both.sort((x, y) => y - x);
         if ((a + 0.05) / (b + 0.05) < 4.5) bad.push(one.outerHTML.slice(0, 80));
     }
     return bad;

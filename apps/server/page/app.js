@@ -370,6 +370,7 @@ function listeners() {
   by("stop").addEventListener("click", () => { stop(), by(by("live").disabled ? "verdict" : "live").focus(); });
   by("export").addEventListener("click", save), by("clear").addEventListener("click", forget);
   by("scored").addEventListener("change", refresh), by("machine").addEventListener("change", refresh);
+  by("token-form").addEventListener("submit", event => { event.preventDefault(), by("token").blur(); });
   by("token").addEventListener("change", async () => {
     problem(null);
     await findMachines();
