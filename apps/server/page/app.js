@@ -126,7 +126,7 @@ function play(file) {
 async function hearFiles(files) {
   if (running || by("file").disabled || !files.length) return;
   let stopped = false;
-  const failures = [];
+  const failures = [], focused = document.activeElement;
   running = { stop: () => { stopped = true; } };
   problem(null), refresh();
   for (const [i, file] of files.entries()) {
@@ -144,7 +144,7 @@ async function hearFiles(files) {
     const more = failures.length > 1 ? ` (and ${failures.length - 1} more recordings without a score)` : "";
     problem(Object.assign(failures[0], { message: failures[0].message + more }));
   }
-  if (failures.length < files.length) by("verdict").focus({ preventScroll: false });
+  if (focused === by("file")) focused.focus(); // lost while it was disabled
 }
 
 function done() {
@@ -279,7 +279,7 @@ function afterStretch(row) {
 function raised(alarm) {
   document.title = alarm ? "ALARM: sounds unusual" : "Does the machine sound as it should?";
   by("alarm").hidden = !alarm;
-  const text = alarm ? `Alarm: ${alarm.rule.k} of the last ${alarm.rule.n} scores were unusual, since ` +
+  const text = alarm ? `Alarm: at least ${alarm.rule.k} of the last ${alarm.rule.n} scores were unusual, since ` +
     `${new Date(alarm.from).toLocaleTimeString()}.` : "";
   if (by("alarm").textContent !== text) by("alarm").textContent = text;
 }

@@ -100,20 +100,17 @@ const BANDS = 8, SECONDS = 0.5; // of the place that is named as the worst
  */
 export function worst(errors, count, settings, startSeconds = 0) {
   const { n_mels: size, hop_length: hop, sample_rate: rate } = settings.feature;
-  const wide = Math.max(1, Math.round(SECONDS * rate / hop)), high = Math.min(BANDS, size);
+  const wide = Math.min(count, Math.max(1, Math.round(SECONDS * rate / hop))), high = Math.min(BANDS, size);
+  const at = frame => startSeconds + frame * hop / rate, step = Math.max(1, wide >> 2);
   let most = -1, place = null;
-  for (let t = 0; t < count; t += Math.max(1, wide >> 1)) {
+  for (let t = 0; t + wide <= count; t += step) {
     for (let m = 0; m + high <= size; m += Math.max(1, high >> 1)) {
-      let sum = 0, cells = 0;
-      for (let i = t; i < Math.min(t + wide, count); i++) for (let j = m; j < m + high; j++) {
-        const value = errors[i * size + j];
-        if (value === value) sum += value, cells++;
-      }
-      if (2 * cells >= wide * high && sum / cells > most) {
-        const at = i => startSeconds + i * hop / rate;
-        most = sum / cells;
+      let sum = 0; // not a number where some of it was not scored
+      for (let i = t; i < t + wide; i++) for (let j = m; j < m + high; j++) sum += errors[i * size + j];
+      if (sum > most) {
+        most = sum;
         place = { band_hz: [settings.mel.edges_hz[m], settings.mel.edges_hz[m + high + 1]],
-                  seconds: [at(t), at(Math.min(t + wide, count))] };
+                  seconds: [at(t), at(t + wide)] };
       }
     }
   }

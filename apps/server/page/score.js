@@ -31,7 +31,7 @@ export async function heard(clip, feature, bands) {
     "scale: the recording is too loud for its recorder");
   let samples = clip.samples;
   if (clip.rate !== feature.sample_rate) {
-    samples = resampled(samples, clip.rate, feature.sample_rate);
+    samples = await resampled(samples, clip.rate, feature.sample_rate, pause);
     changed.push(`resampled from ${clip.rate} Hz to ${feature.sample_rate} Hz in this page`);
     if (clip.rate < feature.sample_rate) warnings.push(`recorded at ${clip.rate} Hz: nothing above ` +
       `${clip.rate / 2} Hz was recorded, and the model expects it`);

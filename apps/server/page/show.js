@@ -71,10 +71,11 @@ export function showVerdict(row) {
     element("p", "", `Score ${digits(row.score)}${against}.`),
   ];
   if (row.message) parts.push(element("p", "", `The service says: ${row.message}`));
-  const where = row.anomalous ? "Most unusual: " : "Least like the model's memory: ";
-  if (row.worst) parts.push(element("p", "", `${where}${place(row.worst)}.`));
+  if (row.worst) parts.push(element("p", "", `It differs most from what the model has learnt in ${place(row.worst)}.`));
   for (const warning of row.warnings) parts.push(element("p", "warning", `Mind: ${warning}.`));
   if (row.changed.length) parts.push(element("p", "note", `Done to the sound: ${row.changed.join("; ")}.`));
+  if (row.source !== "file") parts.push(element("p", "note", "Another microphone or place than that of the " +
+    "training recordings can sound unusual by itself: listen to a healthy machine first."));
   by("verdict").replaceChildren(...parts, ...sureness(row));
 }
 
@@ -97,7 +98,8 @@ export function showPictures(pictures, place_) {
   }
   const parts = [];
   if (place_) parts.push("The frame shows where the sound differs most.");
-  if (heard && (heard[0] > 0 || heard[1] < seconds[1])) parts.push("What lies under the veil is not scored.");
+  if (heard && (heard[0] > 0 || heard[1] < seconds[1]))
+    parts.push(`Only what lies between ${heard[0].toFixed(1)} s and ${heard[1].toFixed(1)} s is scored.`);
   if (!errors) parts.push("The picture of what is unusual needs the service's model in this page.");
   by("legend").textContent = parts.join(" ");
 }
