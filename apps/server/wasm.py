@@ -37,7 +37,8 @@ CLANG = ("--target=wasm32", "-std=c99", "-O3", "-ffreestanding", "-DASD_FLOAT_UN
 EXPORTS = ("values", "input", "output", "inputs", "outputs", "quantise", "run")
 STACK_BYTES = 16384  # the kernels need less than 400
 MOST_BYTES = 64 * 2**20  # of a TFLite file for a page
-DEFAULT_RULE = Rule(3, 5)  # of consecutive stretches
+DEFAULT_RULE = Rule(2, 3)  # of consecutive stretches
+MOST_STRETCHES = 99  # of a rule, as the page has it
 WHOLE_CLIP_SECONDS = 10.0  # of a stretch, where clips are used as a whole
 
 
@@ -252,13 +253,6 @@ def write(path: Path, out: Path, cfg: config.Config, rule: Rule = DEFAULT_RULE) 
     return [out / MODEL, out / SETTINGS]
 
 
-def _rule(text: str) -> Rule:
-    found = re.fullmatch(r"([1-9]\d?)/([1-9]\d?)", text)
-    if not found or int(found[1]) > int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K of at most N")
-    return Rule(int(found[1]), int(found[2]))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(
@@ -269,11 +263,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("--out", type=Path, required=True, metavar="FOLDER", help="of model.wasm and model.json")
     option("-c", "--config", type=Path, default=config.BASELINE, metavar="FILE",
            help="YAML: features of a model without a record; how thresholds are set")  # fmt: skip
-    option("--alarm", type=_rule, default=DEFAULT_RULE, metavar="K/N",
+    option("--alarm", type=int, nargs=2, default=DEFAULT_RULE, metavar=("K", "N"),
            help="an alarm at K of N stretches above the threshold; "
-           f"{DEFAULT_RULE.k}/{DEFAULT_RULE.n}")  # fmt: skip
+           f"{DEFAULT_RULE.k} {DEFAULT_RULE.n}")  # fmt: skip
     args = parser.parse_args(argv)
-    print(*write(args.model, args.out, config.load_config(args.config), args.alarm), sep="\n")
+    rule = Rule(*args.alarm)
+    if not 1 <= rule.k <= rule.n <= MOST_STRETCHES:
+        raise UserError(f"--alarm {rule.k} {rule.n}: K is at least 1 and at most N, and N at most "
+                        f"{MOST_STRETCHES}")  # fmt: skip
+    print(*write(args.model, args.out, config.load_config(args.config), rule), sep="\n")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ async function hearFiles(files) {
       play(file);
       await hear(await clipOf(file));
     } catch (error) {
+      if (!error.message.startsWith(file.name)) error.message = `${file.name}: ${error.message}`;
       failures.push(error);
     }
   }
@@ -369,7 +370,12 @@ function listeners() {
   by("record").addEventListener("click", record), by("live").addEventListener("click", live);
   by("stop").addEventListener("click", () => { stop(), by(by("live").disabled ? "verdict" : "live").focus(); });
   by("export").addEventListener("click", save), by("clear").addEventListener("click", forget);
-  by("scored").addEventListener("change", refresh), by("machine").addEventListener("change", refresh);
+  by("scored").addEventListener("change", async () => {
+    problem(null);
+    if (scored() === "server" && !machines.length) await findMachines();
+    refresh();
+  });
+  by("machine").addEventListener("change", refresh);
   by("token-form").addEventListener("submit", event => { event.preventDefault(), by("token").blur(); });
   by("token").addEventListener("change", async () => {
     problem(null);
@@ -392,7 +398,7 @@ async function findMachines() {
     machines = await service.models(token());
   } catch (error) {
     machines = [];
-    if (!model || error.status === 401) problem(error);
+    if (!model || scored() === "server") problem(error); // else nobody needs the service
   }
   by("machine").replaceChildren(...machines.map(one => new Option(one.machine_type)));
   by("machine").disabled = machines.length < 2;
@@ -406,10 +412,10 @@ async function start() {
   } catch (error) {
     problem(error);
   }
-  await findMachines();
   const own = document.querySelector("input[value=page]");
   own.disabled = !model;
   (model ? own : document.querySelector("input[value=server]")).checked = true;
+  await findMachines();
   if (!model) own.parentElement.append(" (the operator has not made its model)");
   if (model) by("k").value = model.settings.rule.k, by("n").value = model.settings.rule.n;
   ["k", "n", "machine", "microphone"].forEach(remembered);
