@@ -18,9 +18,8 @@ from test_page_browser import OVERFLOWS
 
 import common
 from apps.server import wasm
-from asd import config
+from asd import config, files
 from asd.embedded import codegen
-from asd.evaluation import decisions
 from asd.tflite import litert
 from common import UserError
 
@@ -190,7 +189,7 @@ def serve_model(content: bytes, folder, feature) -> server_stub.Stub:
     (folder / "model.wasm").write_bytes(module)
     network = codegen.reader.read(content)
     cfg = config.load_config()
-    values = wasm.settings(wasm.Model("any", content, cfg.feature, None, np.empty(0), 0.9), module)
+    values = wasm.settings(wasm.Model("any", content, cfg.feature), module)
     assert values["sha256"] == network.sha256
     (folder / "model.json").write_text(json.dumps(values))
     return server_stub.Stub(PAGE, folder, [])
@@ -255,31 +254,64 @@ def test_a_module_that_is_another_is_refused(browser, made, tmp_path, stub):
         assert "not the one that model.json describes" in text(browser, "#problem")
 
 
-def test_the_command_takes_settings_from_the_records(story, tmp_path, capsys):
-    name = "model_ToyTest_quant_fullint_micro_intio.tflite"
-    path = story / "model" / name
+def test_the_command_takes_features_from_the_records(story, tmp_path):
+    path = story / "model/model_ToyTest_quant_fullint_micro_intio.tflite"
     wasm.main([str(path), "--out", str(tmp_path), "--alarm", "2", "4"])
     values = json.loads((tmp_path / "model.json").read_text())
-    cfg = config.load_config(story / "test.yaml")
-    rows = (story / "model/normal_score_ToyTest.csv").read_text().splitlines()[1:]
-    scores = np.array([float(row.split(",")[3]) for row in rows])
-    limit = decisions.threshold(scores)
-    assert values["threshold"] == limit.value
-    assert values["feature"]["central_frames"] == [*cfg.feature.central_frames]
+    record = json.loads(path.with_suffix(".tflite.json").read_text())
+    assert values["sha256"] == record["sha256"]
+    assert values["feature"]["central_frames"] == [4, 44]
     assert values["rule"] == {"k": 2, "n": 4}
     assert values["stretch_frames"] == 40
-    rate = values["false_alarm_rate"]
-    share = float(np.mean(scores > limit.value))
-    assert rate["nominal"] == 0.1 and rate["low"] <= share <= rate["high"]
+    told = record.get(wasm.SERVING)  # of versions that tell no threshold there is none
+    assert values["threshold"] == (told and told["threshold"]["value"])
 
 
-@pytest.mark.parametrize("what", ["no file", "float", "other features", "mahalanobis", "a rule"])
+def told_of(feature) -> dict:
+    """What a record tells a service, made up."""
+    return {
+        "machine_type": "a",
+        "feature": wasm.msgspec.to_builtins(feature),
+        "threshold": {"value": 7.25, "kind": "empirical", "reason": "all alike"},
+        "share": 0.9,
+        "false_alarms": {"nominal": 0.1, "low": 0.05, "high": 0.2, "hits": 5, "clips": 50},
+        "training": {"clips": 50, "level_db": [-40.0, -30.0], "seconds": [10.0, 11.0],
+                     "band_errors": [1.0] * 128},
+    }  # fmt: skip
+
+
+def write_record(path, **more) -> None:
+    """The record of a TFLite file whose model is `model_a.keras`."""
+    source = {"model": "model_a.keras", "sha256": "1"}
+    record = {"source": source, "sha256": files.file_hash(path)} | more
+    path.with_suffix(".tflite.json").write_text(json.dumps(record))
+
+
+def test_the_command_takes_the_threshold_from_the_record(tmp_path, feature):
+    path = tmp_path / "model_a_quant_fullint_micro_intio.tflite"
+    path.write_bytes(copying())
+    whole = wasm.msgspec.structs.replace(feature, central_frames=None)
+    write_record(path, serving=told_of(whole))
+    wasm.main([str(path), "--out", str(tmp_path)])
+    values = json.loads((tmp_path / "model.json").read_text())
+    assert (values["threshold"], values["level_db"]) == (7.25, [-40, -30])
+    assert "90% of 50" in values["threshold_how"] and "all alike" in values["threshold_how"]
+    assert values["false_alarm_rate"] == {"nominal": 0.1, "low": 0.05, "high": 0.2}
+    assert values["stretch_frames"] == round(10 * 16000 / 512)
+    assert values["feature"]["central_frames"] is None
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["no file", "float", "other features", "mahalanobis", "a rule", "a record", "another file"],
+)
 def test_the_command_refuses(tmp_path, what):
     path = tmp_path / "model_a_quant_fullint_micro_intio.tflite"
     path.write_bytes(copying())
     argv = [str(path), "--out", str(tmp_path / "out")]
     told = {"no file": "run 02_convert.py", "float": "not", "other features": "5 x 64",
-            "mahalanobis": "sends clips", "a rule": "at most N"}[what]  # fmt: skip
+            "mahalanobis": "sends clips", "a rule": "at most N", "a record": "damaged",
+            "another file": "not the file"}[what]  # fmt: skip
     if what == "no file":
         path.unlink()
     elif what == "float":
@@ -288,12 +320,14 @@ def test_the_command_refuses(tmp_path, what):
         (tmp_path / "a.yaml").write_text("feature: {n_mels: 64}\n")
         argv += ["-c", str(tmp_path / "a.yaml")]
     elif what == "mahalanobis":
-        source = {"model": "model_a.keras", "sha256": "1"}
-        record = {"source": source, "sha256": wasm.hashlib.sha256(copying()).hexdigest()}
-        path.with_suffix(".tflite.json").write_text(json.dumps(record))
+        write_record(path)
         trained = {"sha256": "1", "scored_by": {"kind": "autoencoder", "score": "mahalanobis"},
                    "configuration": {"feature": {}}}  # fmt: skip
         (tmp_path / "model_a.json").write_text(json.dumps(trained))
+    elif what == "a record":
+        write_record(path, serving={"feature": {}})
+    elif what == "another file":
+        write_record(path, sha256="2")
     else:
         argv += ["--alarm", "3", "2"]
     with pytest.raises(UserError) as error:
@@ -515,6 +549,35 @@ def test_a_name_is_no_formula_in_the_csv(browser, address):
     lines = browser.run(f"""(async () => (await import('/page/history.js')).csv(
         [{json.dumps(row)}]))()""").splitlines()
     assert '"\'=1+""1"",x"' in lines[1] and ",1.5," in lines[1]
+
+
+def test_a_level_unlike_training_is_told(browser, address):
+    browser.open(address, 1000, "light")
+    said = [browser.run(f"""(async () => (await import('/page/score.js')).unlike(
+        new Float32Array(99).fill({level}), {{level_db: [-40, -30]}}))()""")
+            for level in (-50, -42, -28, -20)]  # fmt: skip
+    assert "10 dB quieter" in said[0][0] and "10 dB louder" in said[3][0]
+    assert said[1:3] == [[], []]
+
+
+def test_the_worst_place_is_against_the_usual_error(browser, address, feature):
+    """Band 100 has the largest error, and has it always; band 20 has ten times its usual one."""
+    browser.open(address, 1000, "light")
+    values = {"feature": {"n_mels": 128, "hop_length": 512, "sample_rate": 16000}}
+    usual = np.ones(128)
+    usual[100] = 100
+    edges = np.arange(130.0).tolist()
+    for band_errors, within in ((usual.tolist(), 20), (None, 100)):
+        told = values | {"band_errors": band_errors, "mel": {"edges_hz": edges}}
+        place = browser.run(f"""(async () => {{
+            const errors = new Float32Array(64 * 128).fill(1);
+            for (let t = 0; t < 64; t++) errors[t * 128 + 100] = 101;
+            for (let t = 30; t < 46; t++) errors[t * 128 + 20] = 10;
+            return (await import('/page/model.js')).worst(errors, 64, {json.dumps(told)});
+        }})()""")
+        assert place["band_hz"][0] <= within + 1 <= place["band_hz"][1]
+        if band_errors:
+            assert place["seconds"][0] == pytest.approx(30 * 0.032, abs=0.15)
 
 
 def test_alarms_are_k_of_the_last_n(browser, address):

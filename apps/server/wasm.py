@@ -25,8 +25,7 @@ import numpy as np
 import common
 from asd import cli, config, files, paths
 from asd.embedded import codegen, processes
-from asd.evaluation import decisions, normal_scores
-from asd.evaluation.alarms import Rule, highest_share
+from asd.evaluation.alarms import Rule
 from asd.tflite import reader
 from asd.tflite.convert import MCU
 from common import Feature, UserError
@@ -35,11 +34,22 @@ HERE = Path(__file__).resolve().parent / "c"
 MODEL, SETTINGS = "model.wasm", "model.json"
 CLANG = ("--target=wasm32", "-std=c99", "-O3", "-ffreestanding", "-DASD_FLOAT_UNIT=1", "-c")
 EXPORTS = ("values", "input", "output", "inputs", "outputs", "quantise", "run")
+SERVING = "serving"  # key of a TFLite file's record: what 02_convert.py tells a service
 STACK_BYTES = 16384  # the kernels need less than 400
 MOST_BYTES = 64 * 2**20  # of a TFLite file for a page
 DEFAULT_RULE = Rule(2, 3)  # of consecutive stretches
 MOST_STRETCHES = 99  # of a rule, as the page has it
 WHOLE_CLIP_SECONDS = 10.0  # of a stretch, where clips are used as a whole
+
+
+class Told(msgspec.Struct):
+    """What 02_convert.py tells in a record of a file that is served; the rest is not needed."""
+
+    feature: Feature
+    threshold: dict[str, Any]  # value, kind, reason
+    share: float  # of the normal training clips below the threshold
+    false_alarms: dict[str, float]  # nominal, low, high
+    training: dict[str, Any]  # clips, level_db, seconds, band_errors
 
 
 class Model(NamedTuple):
@@ -48,9 +58,7 @@ class Model(NamedTuple):
     machine_type: str
     content: bytes
     feature: Feature
-    threshold: decisions.Threshold | None
-    scores: np.ndarray  # (n_clips,) float64, of the training clips that the threshold is of
-    share: float  # of the normal training clips below the threshold
+    told: Told | None = None
 
 
 def missing() -> str | None:
@@ -103,21 +111,25 @@ def read(path: Path, cfg: config.Config) -> Model:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run 02_convert.py") from error
     machine_type = re.sub(rf"^model_|{re.escape(MCU.suffix)}$", "", path.stem)
-    feature, limit, scores = cfg.feature, None, np.empty(0)
-    if (beside := paths.record_of(path)).is_file():
-        name, sha256, told = files.read_keys(beside, "source.model", "source.sha256", "sha256")
-        if hashlib.sha256(content).hexdigest() != told:
-            raise UserError(f"{path}: not the file that {beside.name} describes; run 02_convert.py")
-        record = paths.record_of(path.parent / Path(str(name)).name)
-        if record.is_file():
-            feature = _checked(record, sha256)
-            scores = _scores(record, machine_type)
-            if len(scores):
-                limit = decisions.threshold(scores, cfg.decision.threshold, cfg.decision.share)
-    return Model(machine_type, content, feature, limit, scores, cfg.decision.share)
+    beside = paths.record_of(path)
+    if not beside.is_file():
+        return Model(machine_type, content, cfg.feature)
+    name, sha256, own = files.read_keys(beside, "source.model", "source.sha256", "sha256")
+    if hashlib.sha256(content).hexdigest() != own:
+        raise UserError(f"{path}: not the file that {beside.name} describes; run 02_convert.py")
+    record = paths.record_of(path.parent / Path(str(name)).name)
+    feature = _trained(record, sha256) if record.is_file() else cfg.feature
+    told = files.read_mapping(beside).get(SERVING)
+    if told is None:
+        return Model(machine_type, content, feature)
+    try:
+        told = msgspec.convert(told, Told)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{beside}: damaged ({error}); run 02_convert.py again") from error
+    return Model(machine_type, content, told.feature, told)
 
 
-def _checked(record: Path, sha256: str) -> Feature:
+def _trained(record: Path, sha256: str) -> Feature:
     """The features of a trained model whose score the page can make, from its record."""
     values, there = files.read_keys(record, "configuration.feature", "sha256")
     if there != sha256:
@@ -133,24 +145,6 @@ def _checked(record: Path, sha256: str) -> Feature:
         raise UserError(f"{record}: damaged ({error}); train it anew") from error
 
 
-def _scores(record: Path, machine_type: str) -> np.ndarray:
-    """The scores of the training clips, (n_clips,) float64, if the model's record tells of any."""
-    path = paths.normal_scores_of(record.parent, machine_type)
-    told = files.read_mapping(record).get("normal_scores")
-    if told is None:
-        return np.empty(0)
-    if not path.is_file() or files.file_hash(path) != told:
-        raise UserError(f"{path}: missing, or not the scores that {record.name} tells of; "
-                        f"{normal_scores.AGAIN}")  # fmt: skip
-    header, *rows = files.read_csv(path) or [()]
-    try:
-        if tuple(header) != normal_scores.HEADER or not rows:
-            raise ValueError("other columns, or no row")
-        return np.array([float(row[header.index("score")]) for row in rows])
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{path}: damaged ({error}); {normal_scores.AGAIN}") from error
-
-
 def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, Any]:
     """What model.json holds.
 
@@ -158,9 +152,10 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
     -------
     plain values: machine_type; sha256 of the TFLite file and of the module; feature; mel (for each
     band its first bin and the weights of the bins from there on, and the frequencies where bands
-    begin, culminate and end); input and output (size, scale, zero_point); threshold, or None, how
-    it was set, and its false_alarm_rate (nominal, and low and high: the 95 % interval of the
-    training clips'); rule, k of n stretches; stretch_frames, of which a score in live listening is
+    begin, culminate and end); input and output (size, scale, zero_point); threshold, how it was
+    set, and its false_alarm_rate (nominal, low, high); level_db and band_errors, dB and dB^2, of
+    the training clips; rule, k of n stretches; stretch_frames, of which a score in live listening
+    is. What the record does not tell is None
 
     Raises
     ------
@@ -183,11 +178,9 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
         "mel": {"bands": _sparse(common.mel_filters(feature)), "edges_hz": _edges(feature)},
         "input": {"size": network.inputs, "scale": first.scale, "zero_point": first.zero_point},
         "output": {"size": network.outputs, "scale": last.scale, "zero_point": last.zero_point},
-        "threshold": model.threshold and model.threshold.value,
-        "threshold_how": _how(model),
-        "false_alarm_rate": _false_alarms(model),
+        **_told(model.told),
         "rule": {"k": rule.k, "n": rule.n},
-        "stretch_frames": _stretch(feature),
+        "stretch_frames": _stretch(feature, model.told),
     }
 
 
@@ -208,30 +201,33 @@ def _edges(feature: Feature) -> list[float]:
     return [round(float(one), 3) for one in edges]
 
 
-def _stretch(feature: Feature) -> int:
+def _stretch(feature: Feature, told: Told | None) -> int:
     """Frames of a score in live listening: as many as a score in training is of."""
     if feature.central_frames:
         return feature.central_frames[1] - feature.central_frames[0]
-    return max(round(WHOLE_CLIP_SECONDS * feature.sample_rate / feature.hop_length), feature.frames)
+    shortest = ((told.training.get("seconds") if told else None) or [WHOLE_CLIP_SECONDS])[0]
+    return max(round(shortest * feature.sample_rate / feature.hop_length), feature.frames)
 
 
-def _how(model: Model) -> str:
-    if model.threshold is None:
-        return "none: no scores of training clips stand beside the model"
-    kind = {"gamma": "a gamma distribution fitted to", "empirical": "the quantile of"}
-    return (f"{model.share:.0%} of normal clips lie below it, by {kind[model.threshold.kind]} the "
-            f"scores of {len(model.scores)} training clips")  # fmt: skip
-
-
-def _false_alarms(model: Model) -> dict[str, float] | None:
-    if model.threshold is None:
-        return None
-    count, hits = len(model.scores), int((model.scores > model.threshold.value).sum())
-    return {
-        "nominal": round(1 - model.share, 6),
-        "low": 1 - highest_share(count - hits, count),
-        "high": highest_share(hits, count),
-    }
+def _told(told: Told | None) -> dict[str, Any]:
+    """The threshold and the training clips."""
+    if told is None:
+        keys = ("threshold", "false_alarm_rate", "level_db", "band_errors")
+        return dict.fromkeys(keys) | {"threshold_how": "none: the record tells of no threshold"}
+    kinds = {"gamma": "a gamma distribution fitted to their scores", "empirical": "their scores"}
+    try:
+        limit, training, rate = told.threshold, told.training, told.false_alarms
+        by, reason = kinds.get(limit["kind"], limit["kind"]), limit.get("reason")
+        return {
+            "threshold": float(limit["value"]),
+            "threshold_how": f"{told.share:.0%} of {training['clips']} normal training clips score "
+            f"below it, by {by}" + (f" ({reason})" if reason else ""),
+            "false_alarm_rate": {key: rate[key] for key in ("nominal", "low", "high")},
+            "level_db": training["level_db"],
+            "band_errors": training["band_errors"],
+        }
+    except KeyError as error:
+        raise UserError(f"its record lacks {error}; run 02_convert.py again") from error
 
 
 def write(path: Path, out: Path, cfg: config.Config, rule: Rule = DEFAULT_RULE) -> list[Path]:
@@ -262,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     option("model", type=Path, metavar="MODEL.tflite")
     option("--out", type=Path, required=True, metavar="FOLDER", help="of model.wasm and model.json")
     option("-c", "--config", type=Path, default=config.BASELINE, metavar="FILE",
-           help="YAML: features of a model without a record; how thresholds are set")  # fmt: skip
+           help="YAML file: the features of a model without a record")  # fmt: skip
     option("--alarm", type=int, nargs=2, default=DEFAULT_RULE, metavar=("K", "N"),
            help="an alarm at K of N stretches above the threshold; "
            f"{DEFAULT_RULE.k} {DEFAULT_RULE.n}")  # fmt: skip

@@ -289,12 +289,12 @@ function raised(alarm) {
 function listenHere(session) {
   let stretches = null, framed = null, notes = [];
   const { settings: own } = model;
-  const finished = async ({ score, worst, seconds }) => {
+  const finished = async ({ score, worst, seconds, warnings }) => {
     const clip = recorded(null, 0, "live");
     framed = worst;
     const row = { ...common(clip, own), ...session, scored: "page", score, threshold: own.threshold,
       anomalous: own.threshold === null ? null : score > own.threshold, worst, seconds,
-      rate_hz: stretches.rate, changed: notes, warnings: [], message: "",
+      rate_hz: stretches.rate, changed: notes, warnings, message: "",
       false_alarm_rate: own.false_alarm_rate, how: own.threshold_how };
     await keep(row), afterStretch(row);
   };

@@ -2,7 +2,7 @@
 
 import { Resampler } from "./features.js";
 import { means, worst } from "./model.js";
-import { Unusable } from "./score.js";
+import { Unusable, unlike } from "./score.js";
 
 const REASONS = {
   NotAllowedError: "The browser may not use the microphone: allow it at the lock beside the address, and try again.",
@@ -120,8 +120,9 @@ export class Stretches {
     this.values.copyWithin(0, length * size), this.values.fill(NaN, length * size);
     this.errors.copyWithin(0, length * size), this.errors.fill(NaN, length * size);
     const score = this.total / (length - n + 1);
+    const warnings = unlike(this.values.subarray(0, length * size), model.settings);
     this.begin();
-    this.done({ score, worst: place, seconds: length * this.seconds });
+    this.done({ score, worst: place, seconds: length * this.seconds, warnings });
   }
 
   /** What there is to draw: the last stretch and what has come of the next. */

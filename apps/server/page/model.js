@@ -95,18 +95,21 @@ export function means(sums, count, size, first, end, n) {
 const BANDS = 8, SECONDS = 0.5; // of the place that is named as the worst
 
 /**
- * Where the error is largest: neighbouring bands, about half a second.
+ * Where the error is largest against that of the training clips in the same band, where that is
+ * known: neighbouring bands, about half a second.
  * @returns {{band_hz: number[], seconds: number[]} | null}
  */
 export function worst(errors, count, settings, startSeconds = 0) {
   const { n_mels: size, hop_length: hop, sample_rate: rate } = settings.feature;
   const wide = Math.min(count, Math.max(1, Math.round(SECONDS * rate / hop))), high = Math.min(BANDS, size);
   const at = frame => startSeconds + frame * hop / rate, step = Math.max(1, wide >> 2);
+  const usual = settings.band_errors ?? new Array(size).fill(1);
   let most = -1, place = null;
   for (let t = 0; t + wide <= count; t += step) {
     for (let m = 0; m + high <= size; m += Math.max(1, high >> 1)) {
       let sum = 0; // not a number where some of it was not scored
-      for (let i = t; i < t + wide; i++) for (let j = m; j < m + high; j++) sum += errors[i * size + j];
+      for (let i = t; i < t + wide; i++) for (let j = m; j < m + high; j++)
+        sum += errors[i * size + j] / Math.max(usual[j], 1e-30);
       if (sum > most) {
         most = sum;
         place = { band_hz: [settings.mel.edges_hz[m], settings.mel.edges_hz[m + high + 1]],

@@ -51,6 +51,17 @@ function look(samples) {
   return { peak, clipped: clipped / samples.length };
 }
 
+const LOUDER_DB = 3; // than any training clip, or quieter: half or twice the power
+
+/** What is odd about the level of frames: the mean of their values, against the training clips'. */
+export function unlike(values, { level_db: range }) {
+  if (!range) return [];
+  const level = values.reduce((sum, one) => sum + one, 0) / values.length, [low, high] = range;
+  if (level >= low - LOUDER_DB && level <= high + LOUDER_DB) return [];
+  const [how, by] = level < low ? ["quieter", low - level] : ["louder", level - high];
+  return [`${by.toFixed(0)} dB ${how} than any training clip: the score may tell of the microphone, not of the machine`];
+}
+
 /** A row of the history, and the pictures, of a clip that the model in the page scores. */
 export async function inPage(clip, model) {
   const { settings } = model, { feature } = settings;
@@ -64,6 +75,7 @@ export async function inPage(clip, model) {
       `${text(at(Math.max(end, feature.frames)))}.`);
   if (count > end || first > 0)
     changed.push(`scored from ${text(at(first))} to ${text(at(end))}, as in training`);
+  warnings.push(...unlike(values.subarray(first * feature.n_mels, end * feature.n_mels), settings));
   const { score, errors } = await model.score(values, count, first, end);
   const place = worst(errors, count, settings);
   const row = {
