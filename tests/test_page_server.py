@@ -560,24 +560,25 @@ def test_a_level_unlike_training_is_told(browser, address):
     assert said[1:3] == [[], []]
 
 
-def test_the_worst_place_is_against_the_usual_error(browser, address, feature):
+def test_the_worst_place_is_against_the_usual_error(browser, address):
     """Band 100 has the largest error, and has it always; band 20 has ten times its usual one."""
     browser.open(address, 1000, "light")
-    values = {"feature": {"n_mels": 128, "hop_length": 512, "sample_rate": 16000}}
-    usual = np.ones(128)
+    usual, edges = np.ones(128), np.arange(130.0).tolist()
     usual[100] = 100
-    edges = np.arange(130.0).tolist()
+    values = {"feature": {"n_mels": 128, "frames": 5, "hop_length": 512, "sample_rate": 16000},
+              "mel": {"edges_hz": edges}}  # fmt: skip
     for band_errors, within in ((usual.tolist(), 20), (None, 100)):
-        told = values | {"band_errors": band_errors, "mel": {"edges_hz": edges}}
         place = browser.run(f"""(async () => {{
-            const errors = new Float32Array(64 * 128).fill(1);
-            for (let t = 0; t < 64; t++) errors[t * 128 + 100] = 101;
-            for (let t = 30; t < 46; t++) errors[t * 128 + 20] = 10;
-            return (await import('/page/model.js')).worst(errors, 64, {json.dumps(told)});
+            const bands = new Float64Array(64 * 128).fill(1);
+            for (let t = 0; t < 64; t++) bands[t * 128 + 100] = 101;
+            for (let t = 30; t < 42; t++) bands[t * 128 + 20] = 10;
+            const told = {json.dumps(values | {"band_errors": band_errors})};
+            return (await import('/page/model.js')).worst(bands, 64, told, 50);
         }})()""")
-        assert place["band_hz"][0] <= within + 1 <= place["band_hz"][1]
-        if band_errors:
-            assert place["seconds"][0] == pytest.approx(30 * 0.032, abs=0.15)
+        low, high = place["band_hz"]
+        assert low <= within + 1 <= high and high - low == 9
+        if band_errors:  # 12 windows of 5 frames
+            assert place["seconds"] == pytest.approx([80 * 0.032, 96 * 0.032])
 
 
 def test_alarms_are_k_of_the_last_n(browser, address):

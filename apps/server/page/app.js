@@ -54,6 +54,7 @@ function refresh() {
   for (const id of ["record", "live"]) by(id).disabled = !ready || running !== null;
   by("file").disabled = !ready || running !== null;
   by("scored").disabled = running !== null;
+  by("machine").disabled = scored() === "page" || machines.length < 2; // the page has one model
   by("stop").hidden = running === null;
   by("record").textContent = `Record ${clipSeconds()} s`;
   by("model").textContent = describe(ready);
@@ -128,19 +129,20 @@ async function hearFiles(files) {
   let stopped = false;
   const failures = [], focused = document.activeElement;
   running = { stop: () => { stopped = true; } };
-  problem(null), refresh();
+  problem(null), play(null), refresh();
+  let heardLast = null;
   for (const [i, file] of files.entries()) {
     if (stopped) break;
     state(files.length > 1 ? `Listening to ${i + 1} of ${files.length}: ${file.name} …` : `Listening to ${file.name} …`);
     try {
-      play(file);
       await hear(await clipOf(file));
+      heardLast = file;
     } catch (error) {
       if (!error.message.startsWith(file.name)) error.message = `${file.name}: ${error.message}`;
       failures.push(error);
     }
   }
-  done();
+  done(), play(heardLast);
   if (failures.length) {
     const more = failures.length > 1 ? ` (and ${failures.length - 1} more recordings without a score)` : "";
     problem(Object.assign(failures[0], { message: failures[0].message + more }));
@@ -401,7 +403,6 @@ async function findMachines() {
     if (!model || scored() === "server") problem(error); // else nobody needs the service
   }
   by("machine").replaceChildren(...machines.map(one => new Option(one.machine_type)));
-  by("machine").disabled = machines.length < 2;
 }
 
 async function start() {

@@ -83,6 +83,7 @@ export class Stretches {
 
   begin() {
     this.count = 0, this.total = 0;
+    this.bands = new Float64Array(this.length * this.size); // of windows
     this.sums = new Float64Array(this.length * this.size);
   }
 
@@ -106,16 +107,16 @@ export class Stretches {
     this.count += 1;
     if (this.count >= n) {
       const window = this.values.subarray(length * size);
-      this.total += model.window(window, (this.count - n) * size, this.sums);
+      const first = this.count - n, own = this.bands.subarray(first * size, (first + 1) * size);
+      this.total += model.window(window, first * size, this.sums, own);
     }
     if (this.count === length) this.finish();
   }
 
   finish() {
     const { size, length, model } = this, n = model.settings.feature.frames;
-    const start = this.finished * length * this.seconds;
     this.errors.set(means(this.sums, length, size, 0, length, n), length * size);
-    const place = worst(this.errors.subarray(length * size), length, model.settings, start);
+    const place = worst(this.bands, length - n + 1, model.settings, this.finished * length);
     this.finished += 1;
     this.values.copyWithin(0, length * size), this.values.fill(NaN, length * size);
     this.errors.copyWithin(0, length * size), this.errors.fill(NaN, length * size);

@@ -50,10 +50,13 @@ export class Model {
    * @param {Float32Array} frames frame-major, dB
    * @param {number} at where the window begins in it
    * @param {Float64Array} sums of squared errors by frame and band, from `at` on; added to
+   * @param {Float64Array} bands the window's mean squared error by band, written
    * @returns {number} mean squared error, dB^2
    */
-  window(frames, at, sums) {
+  window(frames, at, sums, bands) {
     const { values, output, levels } = this, size = values.length;
+    const { n_mels: count, frames: n } = this.settings.feature;
+    bands.fill(0);
     values.set(frames.subarray(at, at + size));
     this.exports.page_quantise();
     this.exports.page_run();
@@ -61,24 +64,27 @@ export class Model {
     for (let i = 0; i < size; i++) {
       const error = Math.fround(values[i] - levels[output[i] + 128]);
       const square = Math.fround(error * error);
-      sum += square, sums[at + i] += square;
+      sum += square, sums[at + i] += square, bands[i % count] += square / n;
     }
     return sum / size;
   }
 
   /**
    * The score of the frames [first, end) of a clip, and its error by frame and band.
-   * @returns {Promise<{score: number, errors: Float32Array}>} dB^2; errors frame-major, of all
-   *   frames, NaN where none was scored
+   * @returns {Promise<{score: number, errors: Float32Array, place: object | null}>} dB^2; errors
+   *   frame-major, of all frames, NaN where none was scored; where it is the worst
    */
   async score(values, count, first, end) {
     const { n_mels: size, frames: n } = this.settings.feature, sums = new Float64Array(count * size);
+    const windows = end - first - n + 1, bands = new Float64Array(windows * size);
     let total = 0;
     for (let t = first; t + n <= end; t++) {
-      total += this.window(values, t * size, sums);
+      const own = bands.subarray((t - first) * size, (t - first + 1) * size);
+      total += this.window(values, t * size, sums, own);
       if ((t - first) % 200 === 199) await pause();
     }
-    return { score: total / (end - first - n + 1), errors: means(sums, count, size, first, end, n) };
+    return { score: total / windows, errors: means(sums, count, size, first, end, n),
+             place: worst(bands, windows, this.settings, first) };
   }
 }
 
@@ -96,26 +102,29 @@ const BANDS = 8, SECONDS = 0.5; // of the place that is named as the worst
 
 /**
  * Where the error is largest against that of the training clips in the same band, where that is
- * known: neighbouring bands, about half a second.
+ * known: neighbouring bands, about half a second. The same place as the service names.
+ * @param {Float64Array} bands mean squared errors of windows by band, window-major, dB^2
+ * @param {number} windows how many
+ * @param {number} first frame of the clip, with which the first window begins
  * @returns {{band_hz: number[], seconds: number[]} | null}
  */
-export function worst(errors, count, settings, startSeconds = 0) {
-  const { n_mels: size, hop_length: hop, sample_rate: rate } = settings.feature;
-  const wide = Math.min(count, Math.max(1, Math.round(SECONDS * rate / hop))), high = Math.min(BANDS, size);
-  const at = frame => startSeconds + frame * hop / rate, step = Math.max(1, wide >> 2);
-  const usual = settings.band_errors ?? new Array(size).fill(1);
-  let most = -1, place = null;
-  for (let t = 0; t + wide <= count; t += step) {
-    for (let m = 0; m + high <= size; m += Math.max(1, high >> 1)) {
-      let sum = 0; // not a number where some of it was not scored
-      for (let i = t; i < t + wide; i++) for (let j = m; j < m + high; j++)
-        sum += errors[i * size + j] / Math.max(usual[j], 1e-30);
-      if (sum > most) {
-        most = sum;
-        place = { band_hz: [settings.mel.edges_hz[m], settings.mel.edges_hz[m + high + 1]],
-                  seconds: [at(t), at(t + wide)] };
-      }
-    }
+export function worst(bands, windows, settings, first) {
+  const { n_mels: size, frames: n, hop_length: hop, sample_rate: rate } = settings.feature;
+  const usual = settings.band_errors ?? new Array(size).fill(1), row = size + 1;
+  const sums = new Float64Array((windows + 1) * row); // of all before a window and a band
+  for (let t = 0; t < windows; t++) for (let m = 0; m < size; m++) {
+    const ratio = bands[t * size + m] / Math.max(usual[m], 1e-37);
+    sums[(t + 1) * row + m + 1] = ratio + sums[t * row + m + 1] + sums[(t + 1) * row + m] - sums[t * row + m];
   }
-  return place;
+  const tall = Math.min(Math.max(Math.round(SECONDS * rate / hop) - n + 1, 1), windows);
+  const wide = Math.min(BANDS, size);
+  let most = -Infinity, place = null;
+  for (let t = 0; t + tall <= windows; t++) for (let m = 0; m + wide <= size; m++) {
+    const a = t * row + m, b = a + tall * row, sum = sums[b + wide] - sums[a + wide] - sums[b] + sums[a];
+    if (sum > most) most = sum, place = [t, m];
+  }
+  if (!place) return null;
+  const [t, m] = place, { edges_hz: edges } = settings.mel;
+  return { band_hz: [edges[m], edges[m + wide + 1]],
+           seconds: [first + t, first + t + tall + n - 1].map(frame => frame * hop / rate) };
 }

@@ -1,7 +1,7 @@
 // From a clip to what is said of it: by the model in the page, or by the service.
 
 import { LogMel, melBands, resampled } from "./features.js";
-import { pause, worst } from "./model.js";
+import { pause } from "./model.js";
 import * as service from "./service.js";
 import { encode } from "./wav.js";
 
@@ -76,8 +76,7 @@ export async function inPage(clip, model) {
   if (count > end || first > 0)
     changed.push(`scored from ${text(at(first))} to ${text(at(end))}, as in training`);
   warnings.push(...unlike(values.subarray(first * feature.n_mels, end * feature.n_mels), settings));
-  const { score, errors } = await model.score(values, count, first, end);
-  const place = worst(errors, count, settings);
+  const { score, errors, place } = await model.score(values, count, first, end);
   const row = {
     ...common(clip, settings), scored: "page", score, threshold: settings.threshold,
     anomalous: settings.threshold === null ? null : score > settings.threshold, worst: place,
