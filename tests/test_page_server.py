@@ -652,13 +652,15 @@ def test_a_refusal_of_the_service_is_told(browser, address, stub, clips, status)
     assert browser.run("document.querySelector('#problem').getAttribute('role')") == "alert"
 
 
-def test_live_listening_raises_an_alarm_and_sends_nothing(browser, address, stub):
+def test_live_listening_raises_an_alarm_and_sends_nothing(browser, address, stub, microphone):
     open_page(browser, address)
     before = len(stub.asked)
     browser.run("document.querySelector('#live').click()")
     wait(browser, "document.querySelectorAll('#rows tr').length >= 3")
     assert text(browser, "#verdict .large") == "Sounds unusual"
     wait(browser, "!document.querySelector('#alarm').hidden")
+    drop(browser, microphone)
+    wait(browser, "document.querySelector('#problem').innerText.includes('stop that first')")
     assert "2 of the last 3" in text(browser, "#alarm")
     assert "goes on" in text(browser, "#alarm-rows")
     assert "nothing is sent" in text(browser, "#state")
@@ -702,7 +704,8 @@ def test_by_keyboard_alone(browser, address):
     assert order[:4] == ["skip", "file", "record", "live"]
     outline = """(() => {
         document.querySelector('#live').focus();
-        return parseFloat(getComputedStyle(document.activeElement).outlineWidth);
+        const {outlineStyle, outlineWidth} = getComputedStyle(document.activeElement);
+        return outlineStyle === 'none' ? 0 : parseFloat(outlineWidth);
     })()"""
     assert browser.run(outline) >= 2
     press(browser, "Enter", 13, text="\r")
@@ -712,6 +715,19 @@ def test_by_keyboard_alone(browser, address):
     press(browser, " ", 32, text=" ")
     wait(browser, "document.querySelector('#stop').hidden")
     assert browser.run("document.activeElement.id") == "live"
+
+
+def test_focus_stays_where_recordings_are_chosen(browser, address, clips):
+    open_page(browser, address)
+    browser.run("document.querySelector('#file').focus()")
+    node = browser.call("DOM.getDocument")["root"]["nodeId"]
+    found = browser.call("DOM.querySelector", nodeId=node, selector="#file")["nodeId"]
+    browser.call("DOM.setFileInputFiles", nodeId=found, files=[str(clips["unusual"])])
+    wait(browser, f"{HEARD} && {AT_REST}")
+    assert browser.run("document.activeElement.id") == "file"
+    assert browser.run("document.querySelector('#said').textContent") == (
+        "unusual.wav: Sounds unusual"
+    )
 
 
 NAMELESS = """[...document.querySelectorAll('button, input, select, audio, meter, [role=img]')]

@@ -52,7 +52,7 @@ function stretchSeconds() {
 function refresh() {
   const ready = scored() === "page" ? model !== null : machines.length > 0;
   for (const id of ["record", "live"]) by(id).disabled = !ready || running !== null;
-  by("file").disabled = !ready || running !== null;
+  by("file").disabled = !ready;
   by("scored").disabled = running !== null;
   by("machine").disabled = scored() === "page" || machines.length < 2; // the page has one model
   by("stop").hidden = running === null;
@@ -125,9 +125,10 @@ function play(file) {
 }
 
 async function hearFiles(files) {
-  if (running || by("file").disabled || !files.length) return;
+  if (by("file").disabled || !files.length) return;
+  if (running) return problem(new Unusable("It listens already: stop that first."));
   let stopped = false;
-  const failures = [], focused = document.activeElement;
+  const failures = [];
   running = { stop: () => { stopped = true; } };
   problem(null), play(null), refresh();
   let heardLast = null;
@@ -147,7 +148,6 @@ async function hearFiles(files) {
     const more = failures.length > 1 ? ` (and ${failures.length - 1} more recordings without a score)` : "";
     problem(Object.assign(failures[0], { message: failures[0].message + more }));
   }
-  if (focused === by("file")) focused.focus(); // lost while it was disabled
 }
 
 function done() {
