@@ -91,14 +91,17 @@ async function clipOf(file) {
     "too large for this page; cut it into clips.");
   try {
     const wav = parse(await file.arrayBuffer()), wanted = settings()?.feature ?? machine()?.feature;
-    const channel = wanted?.channel ?? 0;
-    if (channel >= wav.channels)
-      throw new WavError(`it has ${wav.channels} channel(s), and the model listens to number ${channel + 1}`);
+    const channel = wav.channels === 1 ? 0 : wanted?.channel ?? 0;
+    if (channel >= wav.channels) {
+      clip.reason = `it has ${wav.channels} channels, and the model listens to number ${channel + 1}`;
+      return clip;
+    }
     if (wav.channels > 1) clip.notes.push(`channel ${channel + 1} of ${wav.channels} was taken`);
     Object.assign(clip, { samples: wav.channel(channel), rate: wav.rate, channels: wav.channels });
   } catch (error) {
     if (!(error instanceof WavError)) throw error;
-    clip.reason = error.message;
+    clip.reason = `it is ${error.message}; this page reads whole wav files only: let the service ` +
+      "listen, or choose a wav file";
   }
   return clip;
 }

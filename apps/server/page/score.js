@@ -26,7 +26,7 @@ export async function heard(clip, feature, bands) {
   if (peak > TOO_LOUD)
     throw new Unusable(`${clip.name}: samples up to ${peak.toPrecision(3)} where full scale is 1; ` +
       "divide integers in a float file by 32768");
-  if (peak === 0) warnings.push("digital silence: see that the microphone is on and not muted");
+  if (peak === 0) throw new Unusable(`${clip.name}: digital silence; check the microphone and its cable.`);
   if (clipped > 0.001) warnings.push(`${(100 * clipped).toFixed(1)} % of the samples are at full ` +
     "scale: the recording is too loud for its recorder");
   let samples = clip.samples;
@@ -65,8 +65,7 @@ export function unlike(values, { level_db: range }) {
 /** A row of the history, and the pictures, of a clip that the model in the page scores. */
 export async function inPage(clip, model) {
   const { settings } = model, { feature } = settings;
-  if (!clip.samples) throw new Unusable(`${clip.name}: ${clip.reason}. This page reads wav files only; ` +
-    "let the service listen, or choose a wav file.");
+  if (!clip.samples) throw new Unusable(`${clip.name}: ${clip.reason}.`);
   const { values, count, changed, warnings, length } = await heard(clip, feature, settings.mel.bands);
   const seconds = length / feature.sample_rate, at = frame => frame * feature.hop_length / feature.sample_rate;
   const [first, end] = feature.central_frames ?? [0, count];

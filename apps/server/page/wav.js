@@ -4,6 +4,7 @@
 export class WavError extends Error {}
 
 const PCM = 1, FLOAT = 3, EXTENSIBLE = 0xfffe;
+const UNKNOWN = 0xfffff000; // bytes: a file of that size has no room for its header
 const READERS = { // by kind and bits: how a sample is read; full scale is 1
   [`${PCM}/8`]: (view, at) => (view.getUint8(at) - 128) / 128,
   [`${PCM}/16`]: (view, at) => view.getInt16(at, true) / 32768,
@@ -31,7 +32,8 @@ export function parse(buffer) {
     const name = word(at), size = view.getUint32(at + 4, true);
     if (name === "fmt " && at + 24 <= buffer.byteLength) format = formatOf(view, at + 8, size);
     // A recorder that was cut off leaves 0 or all ones as the size: what is there counts.
-    if (name === "data") data = { at: at + 8, size: size === 0 ? Infinity : size };
+    const unknown = size === 0 || size >= UNKNOWN;
+    if (name === "data") data = { at: at + 8, size: unknown ? buffer.byteLength - at - 8 : size };
     at += 8 + size + size % 2;
   }
   if (!format || !data) throw new WavError("a damaged wav file: it holds no sound");
@@ -41,7 +43,10 @@ export function parse(buffer) {
       "that this page cannot read");
   const step = format.channels * format.bits / 8;
   if (!format.channels || !format.rate) throw new WavError("a damaged wav file: no channel, no rate");
-  const length = Math.floor(Math.min(data.size, buffer.byteLength - data.at) / step);
+  const there = buffer.byteLength - data.at;
+  if (there < data.size)
+    throw new WavError(`a wav file that ends early: its header promises ${data.size} bytes of samples, ${there} are there`);
+  const length = Math.floor(data.size / step);
   if (!length) throw new WavError("a wav file without sound");
   const channel = i => {
     const samples = new Float32Array(length); // full scale is 1
