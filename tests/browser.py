@@ -38,13 +38,27 @@ def found() -> str | None:
 
 
 class Browser:
-    """A browser with a page; a context manager."""
+    """A browser with a page; a context manager.
+
+    Parameters
+    ----------
+    options : of the program, beside `OPTIONS`
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
 
     def __enter__(self) -> Browser:
         self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        command = [found(), *OPTIONS, f"--user-data-dir={self._home.name}", "about:blank"]
+        command = [
+            found(),
+            *OPTIONS,
+            *self._options,
+            f"--user-data-dir={self._home.name}",
+            "about:blank",
+        ]
         both = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
         self._process = subprocess.Popen(["bash", "-c", both, "bash", *command],
                                          pass_fds=(theirs_in, theirs_out),
@@ -95,14 +109,15 @@ class Browser:
         line, _, self._rest = self._rest.partition(b"\0")
         return json.loads(line)
 
-    def open(self, page: Path, width: int, scheme: str) -> None:
-        """Open a file as a screen of that width, in CSS pixels, and light or dark shows it."""
+    def open(self, page: Path | str, width: int, scheme: str) -> None:
+        """Open a file or address as a screen of a width, CSS pixels, light or dark, shows it."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900,
                   deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
         self.call("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": scheme}])  # fmt: skip
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 
