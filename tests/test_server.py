@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import contextlib
+import hashlib
 import http.client
 import io
 import json
@@ -18,16 +19,20 @@ import sys
 import time
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
 import yaml
 from conftest import ROOT, SAMPLE_RATE, call, make_data, write_config
 
-from apps.server import limits, load, models, pages
+from apps.server import causes, limits, load, models, pages
 from apps.server.limits import Gate, Limits, Rates, Refused
-from asd import files
-from common import Feature, UserError, mel_frequencies
+from asd import config, files
+from asd.causes import model as causes_model
+from asd.causes import network
+from asd.causes.statistics import NAMES, statistics
+from common import Feature, UserError, log_mel, mel_frequencies
 
 INT8 = "_quant_fullint_micro_intio"
 KEYS = {"Anomaly", "Details", "score", "threshold", "threshold_how", "false_alarm_rate", "model",
@@ -158,7 +163,7 @@ def test_an_answer_is_what_the_page_reads(service, trained):
     status, answer = infer(service, a_clip(trained))
     assert status == 200 and answer.keys() == KEYS
     assert answer["Anomaly"] is (answer["score"] > answer["threshold"])
-    assert answer["Details"].keys() == {"Message", "Probabilities"}
+    assert answer["Details"].keys() == {"Message", "Probabilities", "Causes"}
     record = files.read_json(tflite(trained).with_suffix(".tflite.json"))
     assert answer["model"] == {"machine_type": "ToyTest", "sha256": record["sha256"]}
     serving = record["serving"]
@@ -697,3 +702,42 @@ def test_real_clips_are_judged_as_they_come(python, trained, real):
             status, answer = infer(one, path.read_bytes())
             said = ["channel 0 (from 0) of 8 was taken"] if path in mimii else []
             assert (status, answer["changed"]) == (200, said), path
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A classifier of causes by which whatever is loud in the upper bands is a bearing's."""
+    feature = msgspec.structs.replace(config.load_config().feature, n_mels=8, central_frames=None)
+    size = len(NAMES) * 8
+    weights = np.zeros((size, 2))
+    weights[:, 0] = np.tile(np.arange(8) >= 4, len(NAMES)) / 4.0
+    rows = np.random.default_rng(0).normal(0, 1, (6, size)).astype(np.float32)
+    content = network.network(weights, np.array([-2.0, 2.0]), rows)
+    noise = 0.05 * np.random.default_rng(1).standard_normal(24000).astype(np.float32)
+    normal = statistics(log_mel(noise, feature)).reshape(-1).tolist()
+    record = causes_model.Record(
+        feature=feature, statistics=NAMES, classes=("bearing", "normal"), mean=[0.0] * size,
+        scale=[1.0] * size, references={"ToyTest/id_01": normal},
+        rows=network.quantised(rows).tobytes(), radii=[1e9] * 6, threshold=1.0,
+        tflite_sha256=hashlib.sha256(content).hexdigest(),
+    )  # fmt: skip
+    return causes_model.save(tmp_path_factory.mktemp("causes") / "toy", record, content)[1]
+
+
+def test_causes_are_told_beside_the_verdict(python, trained, classifier):
+    wav = next((trained / "dev_data/ToyTest/test").glob("anomaly_id_01*.wav")).read_bytes()
+    with running(python, "--model", tflite(trained), "--causes", classifier) as one:
+        status, told = infer(one, wav, "?machine_id=01")
+        assert status == 200 and told["Details"]["Causes"] == ["bearing", "normal"]
+        shares = told["Details"]["Probabilities"]
+        assert len(shares) == 2 and sum(shares) == pytest.approx(1, abs=2 / 256)
+        if told["Anomaly"] and shares[0] > shares[1]:
+            assert told["Details"]["Message"].startswith("Probable cause: bearing. Sounds unlike")
+        assert not any("own normal sound" in line for line in told["warnings"])
+        _, told = infer(one, wav)
+        assert any("without this machine's own normal" in line for line in told["warnings"])
+
+
+def test_a_classifier_of_another_machine_type_is_refused(classifier):
+    with pytest.raises(UserError, match=r"toy.json: of ToyTest, and served are fan; name a model"):
+        causes.give({"fan": None}, [classifier])

@@ -53,7 +53,7 @@ def _prepare(args: argparse.Namespace):
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or forms could flood the log
     import uvicorn
 
-    from apps.server import app, models
+    from apps.server import app, causes, models
 
     token = limits.token_of(args.token_file)
     limits.check_host(args.host, token)
@@ -61,7 +61,7 @@ def _prepare(args: argparse.Namespace):
     if not 1 <= rule.k <= rule.n <= 1000:
         raise UserError(f"--alarm {rule.k} {rule.n}: K is at least 1 and at most N, N at most 1000")
     count = args.threads or workers.allowed()
-    there = models.load_all(args.model, count)
+    there = causes.give(models.load_all(args.model, count), args.causes)
     bounds = Limits(
         args.max_megabytes, args.max_seconds, args.read_seconds, args.rate, args.at_once
     )
@@ -112,6 +112,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option = parser.add_argument
     option("--model", type=Path, action="append", required=True, metavar="FILE",
            help="a TFLite file of 02_convert.py, repeatable: one per machine type")  # fmt: skip
+    option("--causes", type=Path, action="append", default=[], metavar="FILE",
+           help="a classifier of python -m apps.explore causes --save, repeatable")  # fmt: skip
     option("--host", default="127.0.0.1", help="another than 127.0.0.1 needs --token-file")
     option("--port", type=int, default=5000, help="0: any that is free")
     option("--token-file", type=Path, metavar="FILE", help="the bearer token that clients send")

@@ -20,7 +20,7 @@ def _array(items: dict[str, Any], count: int | None = None) -> dict[str, Any]:
 
 VERDICT = _object(
     Anomaly=FLAG,
-    Details=_object(Message=TEXT, Probabilities=_array(NUMBER)),
+    Details=_object(Message=TEXT, Probabilities=_array(NUMBER), Causes=_array(TEXT)),
     score=NUMBER,
     threshold=NUMBER,
     threshold_how=TEXT,

@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from apps.server import causes
 from apps.server.limits import Refused
 from apps.server.sound import Sound
 from asd import files
+from asd.causes.model import OK, Causes
 from asd.paths import record_of
 from asd.tflite import litert
 from common import (
@@ -85,6 +87,7 @@ class Model:
     sha256: str
     facts: Facts
     interpreters: queue.SimpleQueue
+    causes: Causes | None = None
 
     @property
     def feature(self) -> Feature:
@@ -233,10 +236,15 @@ def judge(model: Model, sound: Sound, machine_id: str | None = None) -> dict[str
     if not np.isfinite(score):
         raise Refused(422, "the score is not a number; record or export it again")
     place = worst(np.square(inputs - outputs), model)
+    said = causes.ask(model.causes, sound.samples, model.name, machine_id)
     rate, anomaly = model.facts.false_alarms, score > limit.value
     return {
         "Anomaly": anomaly,
-        "Details": {"Message": _message(anomaly, place), "Probabilities": []},
+        "Details": {
+            "Message": _message(anomaly, place, said.message),
+            "Probabilities": said.probabilities,
+            "Causes": said.classes,
+        },
         "score": score,
         "threshold": limit.value,
         "threshold_how": _how(model, limit, machine_id),
@@ -247,15 +255,19 @@ def judge(model: Model, sound: Sound, machine_id: str | None = None) -> dict[str
         "rate_hz": sound.rate_hz,
         "channels": sound.channels,
         "changed": list(sound.changed),
-        "warnings": _warnings(model, sound, float(frames.mean(dtype=np.float64))),
+        "warnings": [
+            *_warnings(model, sound, float(frames.mean(dtype=np.float64))),
+            *said.warnings,
+        ],
     }
 
 
-def _message(anomaly: bool, place: dict[str, list[float]]) -> str:
+def _message(anomaly: bool, place: dict[str, list[float]], cause: str) -> str:
     if not anomaly:
-        return "Component OK"
+        return OK
     (low, high), (start, end) = place["band_hz"], place["seconds"]
-    return (f"Sounds unlike normal, most of all between {low:,.0f} and {high:,.0f} Hz at "
+    told = f"{cause}. " if cause != OK else ""
+    return (f"{told}Sounds unlike normal, most of all between {low:,.0f} and {high:,.0f} Hz at "
             f"{start:.1f} to {end:.1f} s")  # fmt: skip
 
 
