@@ -66,3 +66,18 @@ def ask(
     answer = causes.answer(log_mel(samples, causes.record.feature), machine if known else None)
     shares = answer.probabilities
     return Said(answer.message, list(shares), list(shares.values()), [] if known else [UNSURE])
+
+
+def message(anomaly: bool, place: dict[str, list[float]], said: Said) -> str:
+    """The line of a verdict.
+
+    Parameters
+    ----------
+    place : `band_hz` and `seconds`, see `models.worst`
+    """
+    if not anomaly:
+        return OK
+    (low, high), (start, end) = place["band_hz"], place["seconds"]
+    told = f"{said.message}. " if said.message != OK else ""
+    return (f"{told}Sounds unlike normal, most of all between {low:,.0f} and {high:,.0f} Hz at "
+            f"{start:.1f} to {end:.1f} s")  # fmt: skip

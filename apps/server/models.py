@@ -17,7 +17,7 @@ from apps.server import causes
 from apps.server.limits import Refused
 from apps.server.sound import Sound
 from asd import files
-from asd.causes.model import OK, Causes
+from asd.causes.model import Causes
 from asd.paths import record_of
 from asd.tflite import litert
 from common import (
@@ -241,7 +241,7 @@ def judge(model: Model, sound: Sound, machine_id: str | None = None) -> dict[str
     return {
         "Anomaly": anomaly,
         "Details": {
-            "Message": _message(anomaly, place, said.message),
+            "Message": causes.message(anomaly, place, said),
             "Probabilities": said.probabilities,
             "Causes": said.classes,
         },
@@ -260,15 +260,6 @@ def judge(model: Model, sound: Sound, machine_id: str | None = None) -> dict[str
             *said.warnings,
         ],
     }
-
-
-def _message(anomaly: bool, place: dict[str, list[float]], cause: str) -> str:
-    if not anomaly:
-        return OK
-    (low, high), (start, end) = place["band_hz"], place["seconds"]
-    told = f"{cause}. " if cause != OK else ""
-    return (f"{told}Sounds unlike normal, most of all between {low:,.0f} and {high:,.0f} Hz at "
-            f"{start:.1f} to {end:.1f} s")  # fmt: skip
 
 
 def _how(model: Model, limit: Limit, machine_id: str | None) -> str:
