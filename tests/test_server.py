@@ -159,6 +159,29 @@ def test_scores_are_those_of_the_scripts(python, trained, suffix, tolerances):
         assert found == pytest.approx(scores, rel=relative)
 
 
+def test_every_real_clip_scores_as_in_the_scripts(python, real, tmp_path):
+    """Of six machine types and of MIMII's eight microphones, by a model of slider sound."""
+    slider = sorted((real / "dcase2020/slider/train").glob("*.wav"))
+    others = sorted((real / "dcase2020").glob("*/test/*.wav")) + sorted(real.glob("mimii/**/*.wav"))
+    data = tmp_path / "dev_data/ToyTest"
+    for split, clips in (("train", slider), ("test", others)):
+        (data / split).mkdir(parents=True)
+        for i, path in enumerate(clips):
+            kind = "anomaly" if i % 2 and split == "test" else "normal"
+            (data / split / f"{kind}_id_01_{i:08}.wav").write_bytes(path.read_bytes())
+    cfg = write_config(tmp_path, fit={"epochs": 2}, feature={"channel": 0, "central_frames": None})
+    for name in ("00_train.py", "01_test.py", "02_convert.py"):
+        assert call(name, "-d", "-c", cfg) == 0
+    scores = dict(files.read_csv(tmp_path / "result/anomaly_score_ToyTest_id_01.csv"))
+    scores = {name: float(score) for name, score in scores.items()}
+    with running(python, "--model", tflite(tmp_path, "")) as one:
+        answers = {path.name: infer(one, path.read_bytes()) for path in (data / "test").iterdir()}
+    assert {status for status, _ in answers.values()} == {200} and len(answers) == len(others)
+    assert {answer["channels"] for _, answer in answers.values()} == {1, 8}
+    found = {name: answer["score"] for name, (_, answer) in answers.items()}
+    assert found == pytest.approx(scores, rel=1e-6)
+
+
 def test_an_answer_is_what_the_page_reads(service, trained):
     status, answer = infer(service, a_clip(trained))
     assert status == 200 and answer.keys() == KEYS
