@@ -45,6 +45,7 @@ runpy.run_path(script, run_name="__main__")
 """
 OPTIONS = ("--boards", "none")
 IGNORED = (".keras",)
+DATED = (".json", ".html")  # tell when they were made, and of which model file: only that they are
 
 
 def command(folder: Path, name: str) -> list[str]:
@@ -64,7 +65,7 @@ def outcome(folder: Path) -> dict[str, bytes]:
     """What stands in the folders of models and results, but what tells the time."""
     found = {}
     for path in sorted([*folder.glob("model/**/*"), *folder.glob("result/**/*")]):
-        if path.is_file() and path.suffix not in IGNORED and path.suffix != ".json":
+        if path.is_file() and path.suffix not in (*IGNORED, *DATED):
             found[str(path.relative_to(folder))] = path.read_bytes()
         elif path.is_file():
             found[str(path.relative_to(folder))] = b""

@@ -94,7 +94,7 @@ def test_its_demo_of_a_year(tmp_path):
     """The command as it stands there, with fewer and shorter clips; then the year's YAML file."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(
-        r"^    \.venv/bin/python (-m asd\.corpora\.demo --layout \S+ --out .*)$", text, re.M
+        r"^    \.venv/bin/python (-m asd\.corpora\.demo --layout dcase2023 --out .*)$", text, re.M
     )
     few = ["--seconds", str(SECONDS), "--train-clips", "4", "--test-clips", "2"]
     command = [sys.executable, *shlex.split(line), *few]

@@ -457,5 +457,5 @@ def test_a_loss_that_does_not_fit_is_the_users(data):
     model = keras_model.build(640, (4,))
     settings = config.load_config().fit.compile
     names = type(settings)(optimizer="adam", loss="sparse_categorical_crossentropy")
-    with pytest.raises(UserError, match=r"fit\.compile: this loss does not fit the model"):
+    with pytest.raises(UserError, match=r"key fit\.compile\.loss: does not fit the model"):
         training._compiled(names, model)

@@ -45,7 +45,7 @@ def run(parameters: Parameters, out: Path, parallel: int) -> tuple[Path, Path]:
     """
     from apps.pipeline.pipeline import Cluster, build
 
-    pipeline = build(Cluster("local", parallel=parallel))
+    pipeline = build(Cluster("local", parallel=parallel, retries=0))
     table = run_pipeline(pipeline, msgspec.structs.asdict(parameters), out)
     return table, _reports(table.parent.parent, out)
 

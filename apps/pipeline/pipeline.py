@@ -28,7 +28,7 @@ class Limits(NamedTuple):
 TRAINS = Limits("4", "8Gi")
 SCORES = Limits("2", "4Gi")
 READS = Limits("1", "1Gi")
-RETRIES, FIRST_PAUSE = 3, "60s"  # of the download; the pause doubles
+FIRST_PAUSE = "60s"  # before a step is tried again; the pause doubles
 
 
 class Cluster(NamedTuple):
@@ -41,12 +41,14 @@ class Cluster(NamedTuple):
     registry : before their names, "host/folder/"; "" for images that each machine has
     accelerator : of the training, as Kubernetes names it: nvidia.com/gpu; "": none
     parallel : machine types at once; 0: as many as there are
+    retries : of a step whose pod was lost or whose server failed
     """
 
     tag: str
     registry: str = ""
     accelerator: str = ""
     parallel: int = 0
+    retries: int = 3
 
 
 def task_on(cluster: Cluster, component: Any, limits: Limits, **inputs: Any) -> dsl.PipelineTask:
@@ -65,8 +67,14 @@ def trained(cluster: Cluster, task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 def brought(cluster: Cluster, dataset_url: Any) -> dsl.PipelineTask:
     """The download, tried again where a pod fails."""
-    task = task_on(cluster, components.download, SCORES, dataset_url=dataset_url)
-    return task.set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
+    return retried(cluster, task_on(cluster, components.download, SCORES, dataset_url=dataset_url))
+
+
+def retried(cluster: Cluster, task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """A task that is tried again where its pod fails."""
+    if cluster.retries:
+        task.set_retry(cluster.retries, FIRST_PAUSE, backoff_factor=2.0)
+    return task
 
 
 def one_machine(cluster: Cluster, run: Any, dataset: Any, machine_type: Any, gate: Any) -> Any:
@@ -133,7 +141,7 @@ def build_grid(cluster: Cluster, cells: list[str]) -> Any:
         dataset = brought(cluster, dataset_url).outputs["dataset"]
         with dsl.ParallelFor(cells, parallelism=cluster.parallel) as cell:
             done = task_on(cluster, components.run_cell, TRAINS, cell=cell, dataset=dataset)
-            trained(cluster, done).set_retry(RETRIES, FIRST_PAUSE, backoff_factor=2.0)
+            retried(cluster, trained(cluster, done))
         table = task_on(cluster, components.tabulate, READS, cells=cells,
                         results=dsl.Collected(done.outputs["results"]))  # fmt: skip
         return table.outputs["table"]

@@ -51,7 +51,9 @@ def run(grid: Grid, waiting: Sequence[Cell]) -> Iterator[Outcome]:
     features.mkdir(parents=True, exist_ok=True)
     os.environ |= share.environment(grid) | {grid_steps.FEATURES: str(features.resolve())}
     parallel = grid.at_once or max(1, workers.allowed() // grid.threads)
-    pipeline = build_grid(Cluster("local", parallel=parallel), list(map(grid_steps.plain, waiting)))
+    pipeline = build_grid(
+        Cluster("local", parallel=parallel, retries=0), list(map(grid_steps.plain, waiting))
+    )
     with tempfile.TemporaryDirectory(dir=features.resolve(), prefix=".grid-") as name:
         root = Path(name)
         local.run_pipeline(pipeline, {"dataset_url": url}, root)
