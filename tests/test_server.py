@@ -38,6 +38,7 @@ INT8 = "_quant_fullint_micro_intio"
 KEYS = {"Anomaly", "Details", "score", "threshold", "threshold_how", "false_alarm_rate", "model",
         "worst", "seconds", "rate_hz", "channels", "changed", "warnings"}  # fmt: skip
 TOKEN = "a-token-of-the-tests-0123456789"
+APP = ROOT / "apps/server"
 PATIENCE = 60  # seconds until it is up, or answers
 
 
@@ -764,3 +765,13 @@ def test_causes_are_told_beside_the_verdict(python, trained, classifier):
 def test_a_classifier_of_another_machine_type_is_refused(classifier):
     with pytest.raises(UserError, match=r"toy.json: of ToyTest, and served are fan; name a model"):
         causes.give({"fan": None}, [classifier])
+
+
+def test_what_the_image_installs_is_what_is_required_by_hash():
+    """apps/server/locked.txt has every package of requirements.txt in its version, with hashes."""
+    wanted = re.findall(r"^([\w.-]+)==(\S+)", (APP / "requirements.txt").read_text(), re.M)
+    text = (APP / "locked.txt").read_text()
+    locked = re.findall(r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", text, re.M)
+    assert {name.lower(): version for name, version in wanted}.items() <= dict(locked).items()
+    assert len(locked) == len(re.findall("==", text)), "one is without hash"
+    assert "--require-hashes -r /tmp/locked.txt" in (APP / "Dockerfile").read_text()
