@@ -548,7 +548,7 @@ def test_what_is_left_out_is_said(tmp_path, capsys):
         (["metadata", "{}/nowhere"], "no such folder of recordings"),
         (["metadata", "{}/empty"], "no recording in it or below"),
         (["metadata", "{}/bad"], "none of its 2 recordings can be read"),
-        (["features", "{}/bad", "--by", "recording"], "bad/0.wav: the file is empty"),
+        (["features", "{}/bad", "--by", "recording"], ".wav: the file is empty"),
         (["features", "{}/one"], "all of one machine"),
         (["features", "{}/data", "--by", "recording", "--rate", "8000"], "sample rate 16000 Hz"),
         (["features", "{}/data", "--channel", "3", "--by", "recording"], "no channel 3, it has 1"),
