@@ -37,15 +37,15 @@ def learn(cfg, detector, clip_sets, args):
     checkpoint.unlink()
 
 
-def load(cfg, paths, detector, clip_sets, args):
+def load(paths, detectors, clip_sets, args):
     """What the model of each machine type learns from: its clips, or with them those of others."""
-    names = [one.machine_type for one in clip_sets]
+    names, detector = [one.machine_type for one in clip_sets], next(iter(detectors.values()))
     if detector.scope == "company":
         wanted, clip_sets = () if detector.hears_others else names, []
         for there in detector.company:
             some = find_machine_types(there, wanted)
             clip_sets += survey(there, some, "train", args.skip_bad_clips)
-    rows = [kinds.of(cfg, paths, one.machine_type).rows for one in clip_sets]
+    rows = [detectors.get(one.machine_type, detector).rows for one in clip_sets]
     how = args.skip_bad_clips, args.verify
     stores = [store.load(paths, one, r, *how) for one, r in zip(clip_sets, rows, strict=True)]
     if detector.scope == "company":
@@ -101,14 +101,15 @@ def main(argv=None):
     survey(paths, with_test, "test", args.skip_bad_clips)
     files.check_writable(paths.models)
 
-    for name, group in detector.groups(machine_types) if detector.network else ():
+    detectors = kinds.each(cfg, paths, machine_types)
+    for group in detector.groups(machine_types) if detector.network else ():
         own = [one for one in clip_sets if one.machine_type in group]
-        learn(cfg, kinds.of(cfg, paths, name), own, args)
-    stores = load(cfg, paths, detector, clip_sets, args)
+        learn(cfg, detectors[group[0]], own, args)
+    stores = load(paths, detectors, clip_sets, args)
     if detector.scope == "company":
         paths = detector.home
     trained = {
-        name: provenance.is_trained(kinds.of(cfg, paths, name), paths, clips, name, args.overwrite)
+        name: provenance.is_trained(detectors[name], paths, clips, name, args.overwrite)
         for name, clips in stores.items()
     }
     for machine_type, clips in stores.items():

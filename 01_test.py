@@ -36,15 +36,16 @@ def main(argv=None):
     year = years.of_corpus(cfg.corpus, getattr(detector, "names_as_published", False))
     machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
+    detectors = kinds.each(cfg, paths, machine_types)
     for machine_type, path in zip(machine_types, models, strict=True):
-        provenance.check_model(kinds.of(cfg, paths, machine_type), path)
+        provenance.check_model(detectors[machine_type], path)
         normal_scores.check(path, machine_type)
     clip_sets = survey(paths, machine_types, "test", args.skip_bad_clips)
     files.check_writable(paths.results)
 
     parts = []
     for path, clip_set in zip(models, clip_sets, strict=True):
-        detector = kinds.of(cfg, paths, clip_set.machine_type)
+        detector = detectors[clip_set.machine_type]
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
         print(f"{clip_set.machine_type}: {clips}")
         sha256 = files.file_hash(path)  # before: another run may put another model there

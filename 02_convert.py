@@ -158,10 +158,11 @@ def main(argv=None):
     machine_types = find_machine_types(paths, args.machine_type)
     models = [paths.require_model(name, detector.suffixes) for name in machine_types]
     by_type = dict(zip(machine_types, models, strict=True))
+    detectors = kinds.each(cfg, paths, machine_types)
     for machine_type, path in by_type.items():
-        provenance.check_model(kinds.of(cfg, paths, machine_type), path)
-    for name, group in detector.groups(machine_types) if detector.network else ():
-        own = kinds.of(cfg, paths, name)
+        provenance.check_model(detectors[machine_type], path)
+    for group in detector.groups(machine_types) if detector.network else ():
+        own = detectors[group[0]]
         convert_shared(cfg, paths, own, group, [by_type[one] for one in group], args)
     if detector.network:
         return

@@ -199,9 +199,10 @@ def main(argv=None):
     files.check_writable(paths.results)
     ready, missing = targets.available(args.boards)
 
+    detectors = kinds.each(cfg, paths, machine_types)
     networks, compared = {}, []
     for path, clip_set in zip(models, clip_sets, strict=True):
-        detector = kinds.of(cfg, paths, clip_set.machine_type)
+        detector = detectors[clip_set.machine_type]
         clips = store.load(paths, clip_set, detector.rows, args.skip_bad_clips, args.verify)
         scored = scores.read(paths, path, clip_set.machine_type, clips)
         detector.load(path)

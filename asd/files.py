@@ -189,6 +189,19 @@ def read_csv(path: Path) -> list[list[str]]:
         raise UserError(f"{path}: damaged ({error}); remove it") from error
 
 
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file by the names in its first one; none where there is no file.
+
+    Raises
+    ------
+    UserError : it is damaged.
+    """
+    names, *rows = read_csv(path) if path.is_file() else [[]]
+    if any(len(row) != len(names) for row in rows):
+        raise UserError(f"{path}: damaged, a row is cut short; remove it")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
 def write_json(
     path: Path, values: Any, durable: bool = False, instead_of: Path | None = None
 ) -> None:

@@ -7,7 +7,6 @@ TensorFlow: the scripts run with the Python that `scripts_python` finds.
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib.util
 import math
 import os
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 from apps.pipeline import dataset, pages, parameters
 from asd import config, files
 from asd.corpora.answers import one_line
-from asd.paths import Paths, record_of
+from asd.paths import Paths, record_of, table_of
 from asd.tflite.convert import MCU
 from common import HERE, UserError
 
@@ -90,7 +89,7 @@ def metrics(results: Path, machine_type: str) -> dict[str, float]:
     finite numbers only
     """
     found = {}
-    for row in _figures(results):
+    for row in files.read_table(table_of(results, "metrics")):
         for name, value in (("AUC", row["auc"]), ("pAUC", row["pauc"])):
             if row["id"].isdigit() and value:
                 found[f"{machine_type}_id_{row['id']}_{name}"] = 100 * float(value)
@@ -129,7 +128,14 @@ def roc_curve(results: Path) -> Curve | None:
 
 def passes(results: Path, gate: float) -> bool:
     """Whether the mean AUC over the ids is at least `gate`; False where there is no AUC."""
-    mean = next((row["auc"] for row in _figures(results) if row["id"] == "average"), "")
+    mean = next(
+        (
+            row["auc"]
+            for row in files.read_table(table_of(results, "metrics"))
+            if row["id"] == "average"
+        ),
+        "",
+    )
     print(f"average AUC {mean or 'undefined'}, {gate} are asked for")
     return bool(mean) and float(mean) >= gate
 
@@ -181,7 +187,7 @@ def by_type(results: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
     for folder in results:
         (scored,) = folder.glob("anomaly_score_*_dev.json")
         name = scored.name.removeprefix("anomaly_score_").removesuffix("_dev.json")
-        found[name] = _figures(folder)
+        found[name] = files.read_table(table_of(folder, "metrics"))
     return found
 
 
@@ -260,12 +266,3 @@ def run_python(what: str, arguments: Sequence[str], may_fail: int = 0) -> int:
         raise UserError(f"{what}: {errors[-1].removeprefix('error: ')}")
     last = done.stderr.strip().splitlines()[-1:] or ["no message"]
     raise UserError(f"{what} ended with {done.returncode}: {last[0]}")
-
-
-def _figures(results: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv; none where nothing is labelled."""
-    path = results / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

@@ -90,10 +90,8 @@ def _metric(cell: Cell, column: str) -> Figures:
         return dict.fromkeys(
             cell.machine_types, undefined(f"no {path}: not tested, or clips without labels")
         )
-    header, *rows = files.read_csv(path)
     found = {}
-    for row in rows:
-        values = dict(zip(header, row, strict=True))
+    for values in files.read_table(path):
         if values["id"] == "average":
             found[values["machine_type"]] = _figure(values[column], values["note"])
     return {name: found.get(name, undefined(f"not in {path}")) for name in cell.machine_types}

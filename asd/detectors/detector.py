@@ -113,8 +113,8 @@ class Shared(Detector, Protocol):
     network_path: Path
     network_paths: Paths
 
-    def groups(self, machine_types: Sequence[str]) -> list[tuple[str | None, list[str]]]:
-        """The machine types of each network, and what `kinds.of` has to be told of it."""
+    def groups(self, machine_types: Sequence[str]) -> list[list[str]]:
+        """The machine types of each network."""
 
     def heard(self, paths: Paths) -> list[str]:
         """The machine types of some data whose clips the network learns from."""

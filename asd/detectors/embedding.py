@@ -69,11 +69,11 @@ class Embedding:
         """What stands for a machine type in the names of the network's files."""
         return f"{self._own}_network" if self._own else ALL
 
-    def groups(self, machine_types: Sequence[str]) -> list[tuple[str | None, list[str]]]:
-        """The machine types of each network, and what `kinds.of` has to be told of it."""
+    def groups(self, machine_types: Sequence[str]) -> list[list[str]]:
+        """The machine types of each network."""
         if self.scope == "machine":
-            return [(name, [name]) for name in machine_types]
-        return [(None, list(machine_types))]
+            return [[name] for name in machine_types]
+        return [list(machine_types)]
 
     def heard(self, paths: Paths) -> list[str]:
         """The machine types of some data whose clips the network learns from."""

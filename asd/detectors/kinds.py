@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from asd.config import Config
 from asd.detectors.autoencoder import AutoEncoder
 from asd.detectors.auxiliary import Auxiliary
@@ -38,3 +40,18 @@ def of(cfg: Config, paths: Paths | None = None, machine_type: str | None = None)
     if kind is Embedding:
         return kind(cfg, settings, paths, machine_type)
     return kind(cfg, settings) if kind.scope == "machine" else kind(cfg, settings, paths)
+
+
+def each(cfg: Config, paths: Paths, machine_types: Sequence[str]) -> dict[str, Detector]:
+    """The detector of each machine type: one for all, unless each has a network of its own.
+
+    So a network is opened once, however often its detector is asked.
+
+    Raises
+    ------
+    UserError : see `of`.
+    """
+    one = of(cfg, paths)
+    if one.network and one.scope == "machine":
+        return {name: of(cfg, paths, name) for name in machine_types}
+    return dict.fromkeys(machine_types, one)

@@ -104,18 +104,13 @@ def _losses(paths: Paths, machine_type: str) -> Iterator[tuple[int, dict[str, fl
 
 def _metrics(paths: Paths) -> Iterator[tuple[str, float]]:
     """The figures of metrics.csv and of official.csv."""
-    for row in _rows(paths.table("metrics")):
+    for row in files.read_table(paths.table("metrics")):
         for figure in ("auc", "auc_low", "auc_high", "pauc"):
             if row[figure]:
                 yield _name(figure, row["machine_type"], row["id"]), float(row[figure])
-    for row in _rows(paths.table("official")):
+    for row in files.read_table(paths.table("official")):
         if row["value"]:
             yield _name(row["figure"], row["machine_type"]), float(row["value"])
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    header, *rows = files.read_csv(path) if path.is_file() else [[]]
-    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _files(paths: Paths, models: Mapping[str, Path]) -> list[Path]:
