@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -196,14 +197,28 @@ def test_damaged_machine_code_is_compiled_again(tmp_path):
     assert len(before) > 5
     assert trained() == expected
     assert {path: path.read_bytes() for path in kept} == before, "what is sound is kept"
-    index, code = (next(p for p in kept if p.suffix == kind) for kind in (".nbi", ".nbc"))
+    index = kept[0]
     index.write_bytes(before[index][: len(before[index]) // 2])
     assert trained() == expected
-    code.write_bytes(bytes([byte ^ 255 for byte in before[code]]))
-    assert trained() == expected
-    (seal,) = (tmp_path / "cache").rglob(machine_code.SEAL)
-    seal.write_bytes(b"\xff\xfe")
-    assert trained() == expected
+
+
+def test_whatever_is_damaged_of_kept_machine_code_all_of_it_goes(tmp_path):
+    function = SimpleNamespace(stats=SimpleNamespace(cache_path=str(tmp_path)))
+    names = ("a.nbi", "a.1.nbc", machine_code.SEAL)
+
+    def kept_after(damage):
+        for i, name in enumerate(names[:2]):
+            (tmp_path / name).write_bytes(bytes(range(10 * i, 10 * i + 9)))
+        machine_code.seal_cache(function)
+        damage()
+        machine_code.mend_cache(function)
+        machine_code.seal_cache(function)  # lets others in again
+        return sorted(path.name for path in tmp_path.glob("*.nb[ic]"))
+
+    assert kept_after(lambda: None) == sorted(names[:2]), "what is sound is kept"
+    for path in (tmp_path / name for name in names):
+        assert kept_after(lambda path=path: path.write_bytes(path.read_bytes()[:-3])) == []
+        assert kept_after(lambda path=path: path.write_bytes(b"\xff" + path.read_bytes()[1:])) == []
 
 
 def test_where_a_gpu_is_visible_keras_trains(data, monkeypatch):

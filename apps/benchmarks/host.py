@@ -99,7 +99,7 @@ def memory(workspace: Workspace) -> Iterator[Row]:
 
 def start_up(workspace: Workspace) -> Iterator[Row]:
     """How soon `-h`, wrong usage and `import common` end; how much of 01 and 03 is importing."""
-    repeats = 3 * workspace.size.repeats
+    repeats = workspace.size.starts
 
     def seconds(*command: str | Path, status: int = 0) -> list[float]:
         arguments = [sys.executable, *map(str, command)]

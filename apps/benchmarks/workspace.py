@@ -36,10 +36,11 @@ class Size:
     training_epochs: int  # of the training alone; the first, which compiles, does not count
     repeats: int
     memory_times: int  # the larger run's training clips, in multiples of `train_clips`
+    starts: int  # of each script, timed
     ids: int = 4
 
 
-SIZES = {"full": Size(1000, 200, 20, 4, 3, 7), "small": Size(8, 8, 1, 2, 1, 2, ids=2)}
+SIZES = {"full": Size(1000, 200, 20, 4, 3, 7, 9), "small": Size(8, 8, 1, 2, 1, 2, 1, ids=2)}
 
 
 @dataclass(frozen=True)
