@@ -874,7 +874,7 @@ def code_of_another_model(values, tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (code_of_another_model, r"asd-c/device/model\.h: generated from another model, 000000000000"),
+        (code_of_another_model, r"device/model\.h: generated from another model, 000000000000"),
         (put(rehearsal=False), "emulated, which is never a result"),
         (other_weights, "made from other weights than the published"),
         (other_model, "is of another TFLite file"),
