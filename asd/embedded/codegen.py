@@ -152,7 +152,8 @@ def _source(network: reader.Network, rounding: str, name: str) -> str:
 def _weights(network: reader.Network, rounding: str) -> str:
     parts = [
         "/* Weights as the kernels read them, biases in their units, and the factors from acc to\n"
-        " * the output. Included by the generated model only. */\n"
+        " * the output. Included by the generated model only.\n"
+        f" * TFLite file: SHA-256 {network.sha256} */\n"
     ]
     for i, layer in enumerate(network.layers):
         parts.append(f"\n/* layer {i} */\n")
