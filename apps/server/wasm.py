@@ -169,7 +169,10 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
     if feature.n_fft & (feature.n_fft - 1):
         raise UserError(f"n_fft {feature.n_fft}: the page needs a power of 2; the page then sends "
                         "clips to the service")  # fmt: skip
-    first, last = network.layers[0].input, network.layers[-1].output
+    if network.softmax is not None:
+        raise UserError("it ends in SOFTMAX: the page makes the reconstruction error of an "
+                        "auto-encoder; the page then sends clips to the service")  # fmt: skip
+    first, last = network.source.scale, network.target.scale
     return {
         "machine_type": model.machine_type,
         "sha256": network.sha256,
