@@ -119,7 +119,8 @@ def _weight_scales(one: Operator, weights: Any) -> np.ndarray:
     """One scale per output, or one; float32."""
     n_outputs, quantization = int(weights.shape[0]), weights.quantization
     scales = np.asarray(quantization.scale, np.float32)
-    if len(scales) not in (1, n_outputs) or quantization.quantizedDimension != 0:
+    known = (1, n_outputs) if type_of(weights) == "int8" else (1,)
+    if len(scales) not in known or quantization.quantizedDimension != 0:
         raise UserError(f"{one.where}: {len(scales)} weight scales for {n_outputs} outputs")
     if type_of(weights) == "int8" and any(quantization.zeroPoint):
         raise UserError(f"{one.where}: weights with a zero point; symmetric weights are supported")
