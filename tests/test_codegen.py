@@ -315,7 +315,7 @@ def refusals():
     return [
         (b"", "not a TFLite file"),
         (b"\x00" * 4 + b"TFL3" + b"\xff" * 40, "not a readable TFLite file"),
-        (converted(*dense, keras_layers.ELU()), "operator 1, ELU: only chains of FULLY"),
+        (converted(*dense, keras_layers.ELU()), "operator 2, ELU: only chains of FULLY"),
     ]  # fmt: skip
 
 

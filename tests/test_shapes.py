@@ -4,6 +4,7 @@ import ctypes
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 import shapes
@@ -11,6 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 from conftest import board_or_skip
 from shapes import SHAPES, Builder, Step, dense
 
+from apps.server import wasm
+from asd import config
 from asd.embedded import boards, codegen
 from asd.embedded import host as this_machine
 from asd.tflite import litert, reader, tables, writer
@@ -339,6 +342,18 @@ def test_mixed_scales_are_tflite_micro_s_with_two_roundings():
         points = [one.zero_point - n for one, n in zip(scales, more, strict=True)]
         step = Elementwise("QUANTIZE", Scale(0.1, points[0]), Scale(0.07, points[1]), "", True)
         assert np.array_equal(tables.of(step, "double"), expected)
+
+
+def test_the_page_s_settings_are_of_int8_whatever_the_file_has():
+    feature = msgspec.structs.replace(config.load_config(config.BASELINE).feature,
+                                      n_mels=8, frames=5)  # fmt: skip
+    for shape in (shapes.uint8_ends, shapes.float_ends):
+        model = wasm.Model("fan", shape().content(), feature)
+        ends = wasm.settings(model, b"")
+        assert ends["input"] == {"size": 40, "scale": 0.25, "zero_point": 17}
+        assert -128 <= ends["output"]["zero_point"] <= 127
+    with pytest.raises(UserError, match="SOFTMAX, so it is a classifier"):
+        wasm.settings(wasm.Model("fan", shapes.softmax().content(), feature), b"")
 
 
 def test_files_of_any_types_score_windows_of_floats():

@@ -2,8 +2,8 @@
 
     python -m asd.embedded.codegen MODEL.tflite OUT [--rounding single|double] [--name NAME]
 
-Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h, kernels.h and kernels_select.h
-into the folder OUT. Any chain of fully connected int8 layers can be generated, with RELU, RELU6,
+Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h and three kernels*.h into the
+folder OUT. Any chain of fully connected int8 layers can be generated, with RELU, RELU6,
 LOGISTIC, TANH or a QUANTIZE behind them; what changes types and shapes at its ends, and a SOFTMAX
 there, are left to the caller, and NAME.h tells how. The result gives exactly the bytes of the
 TFLite interpreter.

@@ -148,7 +148,10 @@ def measure(
     UserError : a file of the C source is missing or differs.
     """
     content = model.read_bytes()
-    reference = _Reference(content, clips, n, error)
+    try:
+        reference = _Reference(content, clips, n, error)
+    except UserError as wrong:
+        raise UserError(f"{model}: {wrong}") from wrong
     places: list[tuple[Callable, Callable | None]] = []
     if host.compiler():
         places.append((functools.partial(_on_host, reference.expected.shape[1]), distance.on_host))

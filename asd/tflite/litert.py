@@ -51,6 +51,16 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
     except (ValueError, RuntimeError, IndexError, UserError) as error:
         raise UserError(f"{name}: not a readable TFLite model; run 02_convert.py again") from error
 
+    run = _in_batches(interpreter, source, target)
+    run.network = lambda: reader.read(content)
+    run.source, run.target = facts["inputs"][0], facts["outputs"][0]
+    return run
+
+
+def _in_batches(
+    interpreter: Any, source: dict[str, Any], target: dict[str, Any]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """An interpreter as a function of flat windows, all of them at once if it can."""
     shape = [int(n) for n in source["shape"]]
     size = math.prod(shape)
 
@@ -72,8 +82,6 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
         interpreter.invoke()
         return interpreter.get_tensor(target["index"]).reshape(len(windows), -1)
 
-    run.network = lambda: reader.read(content)
-    run.source, run.target = facts["inputs"][0], facts["outputs"][0]
     return run
 
 

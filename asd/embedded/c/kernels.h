@@ -18,9 +18,6 @@
  *              four multiply-accumulates
  *   ASD_MVE    Arm MVE (Cortex-M55, M85): sixteen multiply-accumulates an instruction
  * A layer that a kernel's range does not allow runs through ASD_PLAIN: `packed` is 0.
- *
- * With ASD_STEPS a layer may have a step behind it, byte by byte: LOGISTIC, TANH, a change of scale
- * (a table of 256 bytes), or RELU6 (a clamp).
  */
 #ifndef ASD_KERNELS_H
 #define ASD_KERNELS_H
@@ -565,41 +562,9 @@ static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
 }
 #endif
 
-/* ---------------------------------------------------------------- a float as int8 */
-
-static inline int8_t asd_quantise(float value, float scale, int32_t zero_point)
-{
-    float q = value / scale, low = (float)(-128 - zero_point), high = (float)(127 - zero_point);
-    q = q > low ? q < high ? q : high : low; /* not a number: low */
-    return (int8_t)(asd_nearest(q) + zero_point);
-}
-
-/* q to the nearest, ties away from zero, where it is small enough to become an int8. */
-static inline float asd_away(float q)
-{
-    float n = q > -512.0F && q < 512.0F ? (float)asd_nearest(q) : q;
-    return q > 0.0F && q - n == 0.5F ? n + 1.0F : q < 0.0F && q - n == -0.5F ? n - 1.0F : n;
-}
+#include "kernels_bytes.h"
 
 /* ---------------------------------------------------------------- a chain of layers */
-
-#if ASD_STEPS
-/* What follows a layer byte by byte: a table, or a clamp from above. */
-static void asd_step(const asd_layer *layer, int8_t *y)
-{
-    const int8_t *table = layer->table, *end = y + layer->outputs;
-    int8_t high = layer->high;
-    if (table != NULL) {
-        for (; y != end; y++) {
-            *y = table[(uint8_t)*y];
-        }
-    } else if (high < 127) {
-        for (; y != end; y++) {
-            *y = *y > high ? high : *y;
-        }
-    }
-}
-#endif
 
 /* scratch, 8-byte aligned: two hidden vectors of `width` bytes, then what ASD_DSP expands. */
 static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const int8_t *input,
@@ -610,11 +575,8 @@ static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const in
     uint32_t i;
     for (i = 0; i < n; i++, layer++) {
         int8_t *y = i + 1 == n ? output : hidden + (i & 1 ? width : 0);
-#if ASD_STEPS
-        if (layer->weights == NULL) { /* a step before the first layer */
-            memcpy(y, x, layer->outputs);
+        if (asd_copied(layer, x, y)) {
         } else
-#endif
 #if ASD_KERNEL == ASD_MVE
         asd_mve(layer, x, y);
 #elif ASD_ALL_PACKED
@@ -628,9 +590,7 @@ static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const in
             asd_plain(layer, x, y);
         }
 #endif
-#if ASD_STEPS
         asd_step(layer, y);
-#endif
         x = y;
     }
 }
