@@ -285,9 +285,9 @@ def refused():
     softmax_inside.layer(dense(0, (7, 7), Scale(1 / 256, -128)))
     n1 = shapes.chain(Builder((1, 40), "int8", shapes.INPUT), 4, (40, 9), [[Step("RELU_N1_TO_1")]])
     return [
-        (writer.of_floats(chain), "single", f"FULLY_CONNECTED: float32 throughout; .* {how}"),
+        (writer.of_floats(chain), "single", f"^float32 throughout; .* {how}"),
         (writer.of_floats(chain, int8=True), "single", rf"\(dynamic range\); .* {how}"),
-        (float_sigmoid.content(), "single", f"LOGISTIC: its input is FLOAT32; .* {how}"),
+        (float_sigmoid.content(), "single", "^float32 throughout: convert it anew .*LOGISTIC"),
         (mixed.content(), "single", "QUANTIZE: int8 and uint8 of two scales"),
         (far.content(), "single", "QUANTIZE: scales 250 times apart"),
         (wrong.content(), "single", "LOGISTIC: its output has the scale 0.1"),
@@ -297,6 +297,20 @@ def refused():
         (float16_weights(), "single", "weights of float16 that are dequantised"),
         (far_weights(), "single", r"uint8 weights -?\d+ to \d+ steps from zero, which no int8"),
     ]
+
+
+def test_a_change_of_shape_around_floats_is_nothing(tmp_path):
+    """What is told to be quantised can be: `read_floats` is what `asd.tflite.quantise` reads by."""
+    builder = Builder((1, 2, 4), "float32", None)
+    builder.add(Step("RESHAPE", shape=(1, 8)))
+    layer = fold_of(0)
+    weights, bias = builder.constant("w", layer.weights.T.copy()), builder.constant("b", layer.bias)
+    before, builder.last = builder.last, builder.made("y", (1, 3), "float32", None)
+    builder.dense(writer.FLOAT, [before, weights, bias], builder.last, False)
+    (read,) = reader.read_floats(builder.content())
+    assert np.array_equal(read.weights, layer.weights)
+    with pytest.raises(UserError, match="^float32 throughout; quantise it first"):
+        reader.read(builder.content())
 
 
 def fold_of(seed):

@@ -105,6 +105,26 @@ def parts(chain: Sequence[Operator]) -> Parts:
     return found
 
 
+def check_integers(chain: Sequence[Operator]) -> None:
+    """See that not all of a file is float32.
+
+    Raises
+    ------
+    UserError : it is; told is how to quantise it.
+    """
+    types = {type_of(tensor) for one in chain for tensor in (one.source, one.target)}
+    constant = {type_of(one.graph.tensors[i]) for one in chain for i in one.op.inputs[1:2]}
+    if types != {"float32"} or not constant <= {"float32", "int32"}:
+        return
+    try:
+        float_layers(chain)
+    except UserError as error:
+        raise UserError("float32 throughout: convert it anew with int8 activations (a "
+                        "representative data set); python -m asd.tflite.quantise takes no such "
+                        f"file: {error}") from error  # fmt: skip
+    raise UserError(f"float32 throughout; quantise it first: {operators.HOW}")
+
+
 def float_layers(chain: Sequence[Operator]) -> list[Any]:
     """The layers of a chain of float32; a change of shape around them is nothing.
 

@@ -75,8 +75,6 @@ def _fully_connected(one: Operator, allowed: tuple[str, ...]) -> tuple[Any, Any,
 
 def _check_types(one: Operator, weights: Any, bias: Any) -> None:
     of_source, of_weights = type_of(one.source), type_of(weights)
-    if of_source == of_weights == "float32":
-        raise UserError(f"{one.where}: float32 throughout; quantise it first: {HOW}")
     if of_source == "float32" and of_weights == "int8":
         raise UserError(f"{one.where}: int8 weights with float32 activations (dynamic range); "
                         f"quantise the float32 file that it came from: {HOW}")  # fmt: skip

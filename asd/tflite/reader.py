@@ -102,6 +102,7 @@ def read(content: bytes) -> Network:
         int8 layers and operators byte by byte; the operator is named with its index.
     """
     chain = operators.chain(content)
+    ends.check_integers(chain)
     found = ends.parts(chain)
     first, last = found.layers[0], found.layers[-1]
     types = [operators.type_of(tensor) for tensor in (chain[0].source, chain[-1].target)]
