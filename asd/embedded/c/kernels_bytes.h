@@ -33,6 +33,26 @@ static int asd_copied(const asd_layer *layer, const int8_t *x, int8_t *y)
     return 1;
 }
 
+#if ASD_KERNEL == ASD_MVE
+
+static void asd_step(const asd_layer *layer, int8_t *y)
+{
+    int32_t left = layer->outputs;
+    if (layer->table == NULL && layer->high == 127) {
+        return;
+    }
+    for (; left > 0; left -= 16, y += 16) {
+        mve_pred16_t some = vctp8q((uint32_t)left);
+        int8x16_t v = vldrbq_z_s8(y, some);
+        v = layer->table == NULL
+                ? vminq_s8(v, vdupq_n_s8(layer->high))
+                : vldrbq_gather_offset_z_s8(layer->table, vreinterpretq_u8_s8(v), some);
+        vstrbq_p_s8(y, v, some);
+    }
+}
+
+#else
+
 static void asd_step(const asd_layer *layer, int8_t *y)
 {
     const int8_t *table = layer->table, *end = y + layer->outputs;
@@ -48,6 +68,7 @@ static void asd_step(const asd_layer *layer, int8_t *y)
     }
 }
 
+#endif
 #else
 
 #define asd_copied(layer, x, y) 0
