@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from dataclasses import astuple
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import shapes
 from ai_edge_litert.interpreter import Interpreter
 from conftest import board_or_skip
+from networks import int_dense
 from shapes import SHAPES, Builder, Step, dense
 
 from apps.server import wasm
@@ -151,6 +153,22 @@ def test_tables_are_tflite_micro_s(kind):
         interpreter.invoke()
         expected = interpreter.get_output(0)[0]
         assert np.array_equal(tables.of(step, "double"), expected), step
+
+
+@pytest.mark.parametrize("rounding", ["single", "double"])
+def test_fused_clamps_end_where_the_interpreter_s_do(rounding):
+    """Scales that put a limit half way between two bytes, where the interpreters round apart."""
+    rng, oracle = np.random.default_rng(0), by_litert if rounding == "single" else by_micro
+    weights, x = np.full((2, 4), 127, np.int8), np.repeat(BYTES[[0, 255]], 4).reshape(2, 4)
+    for kind, limit in (("RELU6", 6), ("RELU_N1_TO_1", 1)):
+        for steps in rng.integers(5, 60, 20) + 0.5:
+            target = Scale(float(np.float32(limit / steps)), int(rng.integers(-60, 60)))
+            builder = Builder((1, 4), "int8", Scale(1.0, 0))
+            builder.layer(int_dense(weights, None, [0.1], False, (1.0, 0), astuple(target)), kind)
+            (layer,) = reader.read(builder.content()).layers
+            after = tables.after(layer, rounding)
+            low, high = oracle(builder.content())(x)[:, 0]
+            assert (after.low, after.high, after.table) == (low, high, None), (kind, target)
 
 
 @needs_cc
