@@ -134,7 +134,9 @@ def _source(network: reader.Network, rounding: str, name: str) -> str:
     if network.before:
         n = network.inputs
         kinds = ", ".join(step.kind for step in network.before)
-        rows.append(f"    /* {kinds} */\n    {{0, 0, 0, 0, {n}, {n}, 0, 0, 0, 0, before, {MOST}}},")
+        rows.append(
+            f"    /* {kinds} */\n    {{0, 0, 0, 0, {n}, {n}, 0, 0, 0, 0, table_first, {MOST}}},"
+        )
     for i, (layer, after) in enumerate(zip(network.layers, afters, strict=True)):
         rows.append(_row(i, layer, after, rounding, steps))
     values = {
@@ -179,7 +181,7 @@ def _weights(network: reader.Network, rounding: str) -> str:
         " * the output. Included by the generated model only. */\n"
     ]
     if network.before:
-        parts.append(_table("before", tables.composed(network.before, rounding)))
+        parts.append(_table("table_first", tables.composed(network.before, rounding)))
     for i, layer in enumerate(network.layers):
         parts.append(f"\n/* layer {i} */\n")
         branch = "#if"

@@ -45,7 +45,9 @@ def values(network: Network, rounding: str, upper: str) -> dict[str, Any]:
         "quantised": how,
         "ties": "away from zero" if from_floats and rounding == "double" else "to even",
         "quotient": quotient,
-        "scored": int(network.inputs == network.outputs and network.softmax is None),
+        "scored": f"{upper}_INPUTS == {upper}_OUTPUTS"
+        if network.softmax is None
+        else "0 /* a classifier reconstructs nothing */",
     }
 
 

@@ -7,6 +7,8 @@
 #ifndef ASD_KERNELS_BYTES_H
 #define ASD_KERNELS_BYTES_H
 
+#include <stddef.h>
+
 static inline int8_t asd_quantise(float value, float scale, int32_t zero_point)
 {
     float q = value / scale, low = (float)(-128 - zero_point), high = (float)(127 - zero_point);
