@@ -157,16 +157,16 @@ def false_alarms(cfg: Config, scores: Sequence[np.ndarray], fold: np.ndarray) ->
     begun = np.array([begins(own, Alarm(*how.alarm, *both)) for own, both in pairs])
     counts = np.array([len(one) for one in scores])
     low, high = intervals.of_clustered_share(hits, counts)
-    hours = counts.sum() * how.step * cfg.feature.hop_length / cfg.feature.sample_rate / 3600
-    clips = len(scores)
+    clips, decisions = len(scores), int(counts.sum())
+    hours = decisions * how.step * cfg.feature.hop_length / cfg.feature.sample_rate / 3600
     with_alarm = intervals.of_share(int((begun > 0).sum()), clips)
     return {
-        "nominal": round(1 - how.share, 12), "share": float(hits.sum() / counts.sum()),
-        "low": low, "high": high, "decisions": float(counts.sum()), "clips": float(clips),
+        "nominal": round(1 - how.share, 12), "share": float(hits.sum() / decisions),
+        "low": low, "high": high, "decisions": decisions, "clips": clips,
         "alarms_an_hour": float(begun.sum() / hours),
         "alarms_an_hour_low": with_alarm[0] * clips / hours,
         "alarms_an_hour_high": with_alarm[1] * clips / hours,
-        "hours": float(hours),
+        "hours": hours,
     }  # fmt: skip
 
 
