@@ -80,7 +80,9 @@ class Streaming(Section):
     step: Positive  # hops between two decisions
     alarm: tuple[Positive, Annotated[int, msgspec.Meta(ge=1, le=MOST_DECISIONS)]]  # k of the last n
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of decisions on training clips, below
-    release: Annotated[float, msgspec.Meta(ge=0, le=1)]  # of the way from their mean to the threshold
+    release: Annotated[
+        float, msgspec.Meta(ge=0, le=1)
+    ]  # of the way from their mean to the threshold
 
     def __post_init__(self) -> None:
         k, n = self.alarm

@@ -53,7 +53,9 @@ def heard(predict: Predict, store: Store | Some, n: int) -> Heard:
         errors.append(squares.mean(axis=1, dtype=np.float64))
         frame_levels.append(frames.mean(axis=1, dtype=np.float64))
     found = Scores(store.clips, np.array(scores))
-    return Heard(found, np.array(levels), np.mean(bands, axis=0), tuple(errors), tuple(frame_levels))
+    return Heard(
+        found, np.array(levels), np.mean(bands, axis=0), tuple(errors), tuple(frame_levels)
+    )
 
 
 def of(cfg: Config, found: Heard) -> dict[str, Any]:
