@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -185,7 +185,7 @@ def read(path: Path) -> Stream:
 
     Raises
     ------
-    UserError : there is no record, it says nothing of a stream, or it is damaged or of another file.
+    UserError : there is no record, it says nothing of a stream, it is damaged or of another file.
     """
     record = paths.record_of(path)
     if not record.is_file():
@@ -195,6 +195,8 @@ def read(path: Path) -> Stream:
     if told is None:
         raise UserError(f"{record}: says nothing of a stream; run 02_convert.py, with training "
                         "clips and a reconstruction error as score")  # fmt: skip
+    if values.get("sha256") not in (None, files.file_hash(path)):
+        raise UserError(f"{path}: not the file {record.name} describes; run 02_convert.py again")
     try:
         stream = msgspec.convert(told, Stream)
         _check(stream)
@@ -220,8 +222,8 @@ def tell(path: Path, stream: Stream | None) -> str:
         return f"{path}: no clip is as long as stream.windows, so its record tells of no stream"
     found = stream.false_alarms
     return (
-        f"{path}: as a stream {stream.threshold:.4g} dB^2; {found['share']:.1%} of the decisions on "
-        f"held-out clips above it ({found['low']:.1%} - {found['high']:.1%}), and by "
+        f"{path}: as a stream {stream.threshold:.4g} dB^2; {found['share']:.1%} of the decisions "
+        f"on held-out clips above it ({found['low']:.1%} - {found['high']:.1%}), and by "
         f"{stream.k} of {stream.n} {found['alarms_an_hour']:.3g} alarms an hour "
         f"({found['alarms_an_hour_low']:.2g} - {found['alarms_an_hour_high']:.2g})"
     )

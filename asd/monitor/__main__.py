@@ -6,9 +6,10 @@
 
 MODEL is the int8 file in and out (..._quant_fullint_micro_intio.tflite) that 02_convert.py wrote,
 with its record beside it, which holds features, thresholds and the rule. Each file is a stream of
-its own. JSON lines on stdout: "decision" (of the mean error over the last windows; threshold is what
-it was held against, flags are those since the decision before, band_hz is the band that is worst
-beside training, drift see the README), "alarm" that begins or ends, "file", "error", "summary".
+its own. JSON lines on stdout: "decision" (of the mean error over the last windows; threshold is
+what it was held against, flags are those since the decision before, band_hz is the band that is
+worst beside training, drift is told in the README), "alarm" that begins or ends, "file", "error",
+"summary".
 
 Exit status: 0 no alarm, 3 an alarm was raised, 1 something could not be heard (and there was no
 alarm), 2 wrong usage. Ctrl-C ends with the summary and the status so far.
@@ -131,17 +132,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--wav", type=Path, nargs="+", metavar="FILE")
     what.add_argument("--watch", type=Path, metavar="FOLDER",
-                      help="wavs that are there and wavs to come, each once, when it is whole")  # fmt: skip
+                      help="wavs there and to come, each once, when it is whole")  # fmt: skip
     what.add_argument("--microphone", action="store_true", help=f"see {sounds.NEEDED}")
     option("--once", action="store_true", help="with --watch: end when all that are there are done")
     option("--settle", type=_above_0, default=2.0, metavar="S",
-           help="with --watch: seconds without a change after which a file is whole (2)")  # fmt: skip
+           help="with --watch: whole after so many seconds without a change (2)")  # fmt: skip
     option("--device", type=_device, metavar="NAME", help="a microphone's name or number")
     option("--seconds", type=_above_0, metavar="N", help="with --microphone: end after so many")
     option("--channel", type=_channel, metavar="N", help="of several, from 0; else feature.channel")
     option("--threshold", type=_not_negative, metavar="DB2", help="instead of the record's, dB^2")
     option("--release", type=_not_negative, metavar="DB2",
-           help="below which an alarm's decisions are; the record's, or --threshold if less")  # fmt: skip
+           help="where an alarm ends; the record's, or --threshold if that is less")  # fmt: skip
     option(
         "--rule", type=int, nargs=2, metavar=("K", "N"), help="an alarm: K of the last N decisions"
     )

@@ -45,7 +45,7 @@ class Journal:
         pieces : int16 samples, or whether some are missing before them, and samples
         """
         self._name, self._flags, self._begun, self._end = name, 0, None, 0.0
-        before = self.decisions, self.above, self.alarms
+        before = self._counts()
         try:
             for piece in pieces:
                 gap, samples = piece if isinstance(piece, tuple) else (False, piece)
@@ -56,12 +56,13 @@ class Journal:
         finally:
             if self._begun is not None:
                 self._alarm("end", self._end, ended="with the sound")
-            now = self.decisions, self.above, self.alarms
-            told = [a - b for a, b in zip(now, before, strict=True)]
+            counts = {key: value - before[key] for key, value in self._counts().items()}
             self.seconds += self._end
-            self._line("file", file=name, seconds=self._end,
-                       **dict(zip(("decisions", "above", "alarms"), told, strict=True)))  # fmt: skip
+            self._line("file", file=name, seconds=self._end, **counts)
         self.files += 1
+
+    def _counts(self) -> dict[str, int]:
+        return {"decisions": self.decisions, "above": self.above, "alarms": self.alarms}
 
     def _tell(self, hops: Hops) -> None:
         """The decisions among some hops; flags of the hops since the last one are theirs."""
@@ -112,7 +113,7 @@ class Journal:
     def summary(self, interrupted: bool) -> None:
         """Tell of everything that was heard."""
         self._line("summary", files=self.files, failed=self.failed, seconds=self.seconds,
-                   decisions=self.decisions, above=self.above, alarms=self.alarms,
+                   **self._counts(),
                    alarm_seconds=self.alarm_seconds, largest_score=self._largest,
                    drift=self._drift.value(), interrupted=interrupted)  # fmt: skip
         sys.stdout.flush()

@@ -64,7 +64,7 @@ class Watch:
         while True:
             waiting = self._look()
             ready = [one for one in waiting if self._is_ready(one, once)]
-            for path, key in ready:
+            for path, _ in ready:
                 yield path
             if once and not waiting:
                 return
