@@ -41,11 +41,12 @@ def calibration_windows(cfg, clips, chosen):
     return clips.gather(windows[spread_windows(len(windows), count, cfg.seed)], n)
 
 
-def convert(cfg, paths, chain, error, source, clips, machine_type, section):
+def convert(cfg, paths, chain, error, source, model, clips, machine_type, section):
     """Write the variants of one model, and the C of the last; without clips, the uncalibrated.
 
     Parameters
     ----------
+    source, model : its name and hash, and its file
     clips : of the machine type; those of the section calibrate
     section : whose chain it is; "": of all
     """
@@ -67,7 +68,8 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
         some = sections.Some(clips, own)
         heard = {one: training_clips(cfg, contents[one], some) for one in SERVED}
         served = {one: {serving.KEY: serving.of(cfg, heard[one])} for one in SERVED}
-        stream = streaming.of(cfg, heard[MCU])
+        apart = streaming.unheard(model, clips)
+        stream = streaming.of(cfg, heard[MCU], [i for i, one in enumerate(own) if one in apart])
         served[MCU] |= {streaming.KEY: stream} if stream else {}
     write(cfg, paths, name, source, contents, calibration, served)
     if served:
@@ -177,7 +179,7 @@ def main(argv=None):
         detector.load(path)
         found = sections.chains(detector)
         for section, chain in found.items():
-            chains[machine_type, section] = chain, detector.error, source
+            chains[machine_type, section] = chain, detector.error, source, path
         if not found:
             print(f"{path}: detector.kind {detector.kind} has nothing that becomes TFLite or C")
     with_chains = dict.fromkeys(machine_type for machine_type, _ in chains)

@@ -10,7 +10,7 @@ the gamma point that 10 and 1 % were to be above, 10.5 and 1.8 % above the quant
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 
 from asd import files, paths
-from asd.config import MOST_DECISIONS, Config
+from asd.config import MOST_DECISIONS, Config, Streaming
 from asd.evaluation import intervals, thresholds
 from asd.evaluation.serving import Heard
+from asd.store import Store
 from common import Feature, Positive, UserError
 
 KEY = "stream"  # of the record
@@ -84,12 +85,13 @@ def decision_scores(errors: np.ndarray, windows: int, step: int) -> np.ndarray:
     return (sums[ends] - sums[ends - windows]) / windows
 
 
-def of(cfg: Config, found: Heard) -> Stream | None:
+def of(cfg: Config, found: Heard, unheard: Collection[int] = ()) -> Stream | None:
     """The part of an int8 file's record that a stream reads; None where clips are too short.
 
     Parameters
     ----------
     found : what the int8 file makes of the training clips
+    unheard : positions of clips among them that the model was not trained on
     """
     how = cfg.stream
     windows = how.windows or min(len(one) for one in found.errors)
@@ -101,14 +103,17 @@ def of(cfg: Config, found: Heard) -> Stream | None:
     threshold, release = _limits(every, how.share, how.release)
     levels = [_means(found.frame_levels[i], windows, cfg.feature.frames) for i in long_enough]
     k, n = how.alarm
-    clips = [found.scores.clips[i] for i in long_enough]
+    rates = false_alarms(
+        cfg, scores, thresholds.folds([found.scores.clips[i] for i in long_enough])
+    )
+    apart = np.isin(long_enough, list(unheard))
     return Stream(
         feature=cfg.feature, windows=windows, step=how.step, k=k, n=n,
         threshold=threshold, release=release,
         level_db=(min(map(float, map(np.min, levels))), max(map(float, map(np.max, levels)))),
         band_errors=tuple(np.maximum(found.bands, LEAST_ERROR).tolist()),
         share=how.share,
-        false_alarms=false_alarms(cfg, scores, thresholds.folds(clips)),
+        false_alarms=rates | of_unheard(how, scores, apart),
         score_median=float(np.median(every)),
     )  # fmt: skip
 
@@ -170,6 +175,51 @@ def false_alarms(cfg: Config, scores: Sequence[np.ndarray], fold: np.ndarray) ->
     }  # fmt: skip
 
 
+def of_unheard(
+    how: Streaming, scores: Sequence[np.ndarray], unheard: np.ndarray
+) -> dict[str, float]:
+    """How often decisions on clips that the model itself has not heard are above.
+
+    It reconstructs clips that it was trained on better than others, and a threshold made of those
+    is too low, the more so the fewer they are. The threshold is that of the trained clips here.
+
+    Parameters
+    ----------
+    unheard : (n_clips,) bool
+
+    Returns
+    -------
+    unheard_share, unheard_low, unheard_high : see `false_alarms`; nothing where there is no such
+        clip, or no other
+    unheard_clips : how many there are
+    """
+    if not unheard.any() or unheard.all():
+        return {}
+    trained, others = ([one for one, is_new in zip(scores, unheard, strict=True) if is_new == new]
+                       for new in (False, True))  # fmt: skip
+    limit, _ = _limits(np.concatenate(trained), how.share, how.release)
+    hits, counts = np.array([[(own > limit).sum(), len(own)] for own in others]).T
+    low, high = intervals.of_clustered_share(hits, counts)
+    share = float(hits.sum() / counts.sum())
+    return {"unheard_share": share, "unheard_low": low, "unheard_high": high,
+            "unheard_clips": len(others)}  # fmt: skip
+
+
+def unheard(model: Path, store: Store) -> list[int]:
+    """The positions of the training clips that a model did not learn from, as they validated.
+
+    None where that is not known: of a published model, or where other clips are there now.
+    """
+    record = paths.record_of(model)
+    clips = files.read_mapping(record).get("clips") if record.is_file() else None
+    if not isinstance(clips, dict) or clips.get("fingerprint") != store.fingerprint:
+        return []
+    trained, validated = clips.get("trained"), clips.get("validated")
+    if not isinstance(trained, int) or trained + validated != len(store):
+        return []
+    return list(range(trained, len(store)))  # the last validate, see `asd.features.windows.split`
+
+
 def begins(scores: np.ndarray, alarm: Alarm) -> int:
     """How often an alarm begins over some decisions' scores."""
     begun = 0
@@ -221,9 +271,15 @@ def tell(path: Path, stream: Stream | None) -> str:
     if stream is None:
         return f"{path}: no clip is as long as stream.windows, so its record tells of no stream"
     found = stream.false_alarms
+    more = ""
+    if found.get("unheard_clips"):
+        more = (
+            f"; {found['unheard_share']:.1%} on the {found['unheard_clips']} clips that it was not "
+            f"trained on ({found['unheard_low']:.1%} - {found['unheard_high']:.1%})"
+        )
     return (
         f"{path}: as a stream {stream.threshold:.4g} dB^2; {found['share']:.1%} of the decisions "
         f"on held-out clips above it ({found['low']:.1%} - {found['high']:.1%}), and by "
         f"{stream.k} of {stream.n} {found['alarms_an_hour']:.3g} alarms an hour "
-        f"({found['alarms_an_hour_low']:.2g} - {found['alarms_an_hour_high']:.2g})"
+        f"({found['alarms_an_hour_low']:.3g} - {found['alarms_an_hour_high']:.3g}){more}"
     )
