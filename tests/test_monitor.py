@@ -272,6 +272,9 @@ def test_wrong_usage(model, tmp_path, arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         monitor.main([str(model), *what, *arguments])
     assert caught.value.code == 2
+    assert re.search(
+        r"error: (--rule K N needs|argument --\w+: .* is not|one of)", capsys.readouterr().err
+    )
 
 
 def test_samples_of_other_kinds_and_channels(run, tmp_path):
@@ -348,7 +351,7 @@ def test_a_wrong_model_is_named(run, model, tmp_path):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_memory_does_not_grow_with_the_sound(model, tmp_path, told):
-    """A quarter of an hour, 14.4 MB of samples; also where an interrupted recorder told no length."""
+    """A quarter of an hour, 14.4 MB of samples; where a recorder was interrupted, too."""
     path = tmp_path / "long.wav"
     write(path, noise(2))
     size = 2 * 900 * SECOND
@@ -369,7 +372,6 @@ def test_memory_does_not_grow_with_the_sound(model, tmp_path, told):
     finally:
         tracemalloc.stop()
     assert hops == (900 * SECOND - 256) // 128 + 1
-    print(peak)
     assert peak < 9e6
 
 

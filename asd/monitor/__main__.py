@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ import msgspec
 from asd import cli
 from asd.evaluation import streaming
 from asd.evaluation.streaming import Stream
+from asd.messages import shown
 from asd.monitor import sounds
 from asd.monitor.journal import Journal
 from asd.monitor.listener import Listener
@@ -154,24 +156,23 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _above_0(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError
-    return value
+    return _number(text, lambda value: 0 < value < math.inf, "a number above 0")
 
 
 def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError
-    return value
+    return _number(text, lambda value: 0 <= value < math.inf, "a number from 0 on")
 
 
 def _channel(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
+    return int(_number(text, lambda value: value >= 0 and value % 1 == 0, "a channel, from 0 on"))
+
+
+def _number(text: str, holds: Callable[[float], bool], what: str) -> float:
+    """The number that an argument is, or what it is not, told by argparse."""
+    with contextlib.suppress(ValueError):
+        if holds(value := float(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{shown(text)} is not {what}")
 
 
 def _device(text: str) -> str | int:
