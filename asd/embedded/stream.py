@@ -61,10 +61,13 @@ def generate(content: bytes, stream: Stream, name: str = "model") -> dict[str, s
                         "a stream's frames leave out no sample")  # fmt: skip
     _check(stream)
     values = _values(network, stream, name)
+    values |= {part: codegen.fill(f"stream/{part}.c.in", values) for part in ("samples", "saved")}
+    for arithmetic, own in _arithmetics(network, stream).items():
+        values[arithmetic] = codegen.fill(f"stream/{arithmetic}.c.in", values | own)
     return {
         **frontend.generate(feature, name),
-        f"{name}_stream.c": codegen.fill("stream.c.in", values),
-        f"{name}_stream.h": codegen.fill("stream.h.in", values),
+        f"{name}_stream.c": codegen.fill("stream/stream.c.in", values),
+        f"{name}_stream.h": codegen.fill("stream/stream.h.in", values),
     }
 
 
@@ -86,24 +89,34 @@ def q12(value: float) -> int:
 
 
 def _values(network: reader.Network, stream: Stream, name: str) -> dict[str, object]:
-    """What the templates need."""
-    low, high = stream.level_db[0] - OUTSIDE_DB, stream.level_db[1] + OUTSIDE_DB
+    """What all templates need."""
     digest = hashlib.sha256(network.sha256.encode() + msgspec.json.encode(stream)).digest()
-    inverse = 1 / np.asarray(stream.band_errors)  # (n_mels,) float64, 1 / dB^2
-    fixed = np.maximum(np.round(inverse / inverse.max() * LARGEST_INVERSE), 1).astype(np.int64)
     return {
         "name": name, "NAME": name.upper(), "sha256": network.sha256,
         "FRAMES": stream.feature.frames, "WINDOWS": stream.windows, "STEP": stream.step,
         "K": stream.k, "N": stream.n,
         "threshold": f"{stream.threshold:.9g}", "THRESHOLD": f"{q12(stream.threshold)}U",
         "release": f"{stream.release:.9g}", "RELEASE": f"{q12(stream.release)}U",
-        "LOWEST_FLOAT": f"{low:.8e}F", "HIGHEST_FLOAT": f"{high:.8e}F",
-        "LOWEST_FIXED": f"({round(low * Q16)})", "HIGHEST_FIXED": f"({round(high * Q16)})",
         "band_hz": _band_hz(stream.feature, name),
-        "inverse_float": codegen.array("float", "inverse", inverse, "{:.8e}F"),
-        "inverse_fixed": codegen.array("uint32_t", "inverse", fixed, "{}U"),
         "hash": ", ".join(f"0x{word:08X}" for word in np.frombuffer(digest[:16], "<u4").tolist()),
-        **_integers(network),
+    }  # fmt: skip
+
+
+def _arithmetics(network: reader.Network, stream: Stream) -> dict[str, dict[str, object]]:
+    """What the templates of one arithmetic need, by its name."""
+    low, high = stream.level_db[0] - OUTSIDE_DB, stream.level_db[1] + OUTSIDE_DB
+    inverse = 1 / np.asarray(stream.band_errors)  # (n_mels,) float64, 1 / dB^2
+    fixed = np.maximum(np.round(inverse / inverse.max() * LARGEST_INVERSE), 1).astype(np.int64)
+    return {
+        "float": {
+            "LOWEST": f"{low:.8e}F", "HIGHEST": f"{high:.8e}F",
+            "inverse": codegen.array("float", "inverse", inverse, "{:.8e}F"),
+        },
+        "fixed": {
+            "LOWEST": f"({round(low * Q16)})", "HIGHEST": f"({round(high * Q16)})",
+            "inverse": codegen.array("uint32_t", "inverse", fixed, "{}U"),
+            **_integers(network),
+        },
     }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ class Library:
     """
 
     def __init__(self, folder: Path, work: Path, flags: Sequence[str] = ()) -> None:
-        sources = (str(codegen.KERNELS / "stream_run.c"), *SOURCES)
+        sources = (str(codegen.KERNELS / "stream" / "run.c"), *SOURCES)
         self.c = ctypes.CDLL(str(host.build(folder, work, [f"-I{folder}", *flags], sources)))
 
     def run(self, samples: np.ndarray, longest: int = LONGEST, anew: bool = True) -> np.ndarray:
