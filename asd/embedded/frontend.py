@@ -9,6 +9,7 @@ of FILE.yaml.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,13 @@ import numpy as np
 
 import common
 from asd import cli, config, files
-from asd.embedded import codegen
+from asd.embedded import boards, codegen, host
 from common import Feature, UserError
 
+FIXED = "-DASD_FRONTEND_FLOAT=0"  # for the compiler: integers where there is a float unit, too
+FIRMWARE = ("frontend.c", "testing.c")
+SAMPLES, LEVELS = "samples.bin", "levels.bin"
+TIMEOUT_SECONDS_PER_SAMPLE = 1e-3
 SIZES = (256, 512, 1024, 2048, 4096)  # samples of a frame
 
 
@@ -183,6 +188,74 @@ def write(feature: Feature, folder: Path, name: str = "model") -> list[Path]:
             temporary.write_text(text, encoding="utf-8")
         paths.append(folder / file)
     return paths
+
+
+class Ran(NamedTuple):
+    """What the C gave, and on a board what it costs there."""
+
+    levels: np.ndarray  # (n_frames, n_mels), float32 in dB or int32 in dB * 65536
+    instructions: int | None = None  # of a frame, the most
+    code_bytes: int | None = None
+    constant_bytes: int | None = None
+    stack_bytes: int | None = None
+
+
+def on_host(
+    folder: Path, work: Path, samples: np.ndarray, feature: Feature, flags: Sequence[str] = ()
+) -> Ran:
+    """Run it on this machine over samples, int16, without padding.
+
+    Parameters
+    ----------
+    flags : of the compiler; `FIXED` for integer levels
+
+    Raises
+    ------
+    UserError : see `host.build`.
+    """
+    # A library of the same path would be taken for the one that is loaded.
+    target = work / ("fixed" if FIXED in flags else "float")
+    target.mkdir(parents=True, exist_ok=True)
+    library = ctypes.CDLL(str(host.build(folder, target, flags, ["model_frontend.c"])))
+    samples = np.ascontiguousarray(samples, np.int16)
+    n_frames = 1 + (len(samples) - feature.n_fft) // feature.hop_length
+    levels = np.empty((n_frames, feature.n_mels), np.int32 if FIXED in flags else np.float32)
+    memory = (ctypes.c_uint64 * (feature.n_fft // 2 + 2))()
+    for t, row in enumerate(levels):
+        # In two parts, at another place each time.
+        start, n_first = t * feature.hop_length, t * feature.hop_length % (feature.n_fft + 1)
+        first = samples.ctypes.data + 2 * start
+        pointers = [ctypes.c_void_p(one) for one in (first, first + 2 * n_first, row.ctypes.data)]
+        library.model_log_mel(pointers[0], n_first, *pointers[1:], memory)
+    return Ran(levels)
+
+
+def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray) -> Ran:
+    """Run it on an emulated board over samples, int16, without padding.
+
+    Raises
+    ------
+    UserError : see `boards.run`.
+    """
+    target = work / f"{board.name}_frontend"
+    target.mkdir(parents=True, exist_ok=True)
+    main = [boards.MCU / name for name in FIRMWARE]
+    firmware = boards.build(board, folder, target, main, files=names())
+    samples.astype(np.int16).tofile(target / SAMPLES)
+    timeout = boards.TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_SAMPLE * len(samples)
+    report = boards.emulate(board, target, firmware, timeout, LEVELS)
+    sections = boards.section_bytes(board, target, firmware)
+    try:
+        levels = np.fromfile(target / LEVELS, np.float32 if board.has_float_unit else np.int32)
+        return Ran(
+            levels.reshape(-1, int(report["mels"])),
+            int(report["instructions_max"]),
+            sections[".model_code"],
+            sections[".model_constants"],
+            int(report["stack_bytes"]),
+        )
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        raise UserError(f"{board.name}: what the firmware reports is not whole") from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
