@@ -9,17 +9,23 @@ of FILE.yaml.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import common
 from asd import cli, config, files
-from asd.embedded import codegen
+from asd.embedded import boards, codegen, host
 from common import Feature, UserError
 
+FIXED = "-DASD_FRONTEND_FLOAT=0"  # for the compiler: integers where there is a float unit, too
+FIRMWARE = ("frontend.c", "testing.c")
+SAMPLES, LEVELS = "samples.bin", "levels.bin"
+TIMEOUT_SECONDS_PER_SAMPLE = 1e-3
 SIZES = (256, 512, 1024, 2048, 4096)  # samples of a frame
 
 
@@ -67,7 +73,8 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "points": points,
         "log2_points": log2_points,
         "radix": radix,
-        "tables": _tables(feature, points, radix),
+        "tables": _tables(feature, points, radix, name),
+        "factor": f"{20 / feature.power:g}",
         "log_c0": f"{coefficients[0]:.9g}F",
         "horner": "\n".join(f"    p = p * t + {c:.9g}F;" for c in coefficients[1:]),
         "decibels": f"{decibels:.9g}F",
@@ -87,25 +94,32 @@ def _logarithm(degree: int = 6) -> np.ndarray:
     return np.polyfit(t, np.log2(1 + t) / t, degree).astype(np.float32)
 
 
-def _tables(feature: Feature, points: int, radix: int) -> str:
-    window = np.rint(common.hann(feature.n_fft)[: points + 1] * (2.0**29 if radix == 8 else 2.0**30))
-    order = _order(points // radix)
-    angles = 2 * np.pi * np.arange(points // 4)[:, None] * np.arange(1, 4) / points
-    twiddles = 2 * np.rint(np.stack([np.cos(angles), np.sin(angles)], -1) * 2.0**29)
-    angles = 2 * np.pi * np.arange(points // 2 + 1) / feature.n_fft
-    split = np.rint(np.stack([np.cos(angles), np.sin(angles)], -1) * (2.0**31 - 1))
-    bands, weights = _bands(feature)
-    text = codegen.array("int32_t", "window", window.astype(int), "{}")
-    text += codegen.array("uint16_t", "order", order, "{}")
-    text += codegen.array("int32_t", "twiddles", twiddles.astype(int).reshape(-1), "{}")
-    text += codegen.array("int32_t", "split", split.astype(int).reshape(-1), "{}")
-    text += codegen.array("float", "weights", weights, "{:.9g}F").replace(" 0F", " 0.0F")
-    rows = ", ".join(f"{{{first}, {fours}}}" for first, fours in bands)
-    text += (
-        "static const struct {\n    uint16_t first, fours;\n} "
-        f"bands[{len(bands)}] = {{\n    {rows}}};\n"
+def _tables(feature: Feature, points: int, radix: int, name: str) -> str:
+    # The sum of as many as the radix has to stay in 32 bits.
+    window = common.hann(feature.n_fft)[: points + 1] * 2.0**32 / radix
+    triples = _turns(np.arange(points // 4)[:, None] * np.arange(1, 4) / points)
+    twiddles = 2 * np.rint(triples * 2.0**29)  # even: MVE multiplies by half of them
+    split = np.rint(_turns(np.arange(points // 2 + 1) / feature.n_fft) * (2.0**31 - 1))
+    text = codegen.array("uint16_t", "order", _order(points // radix), "{}")
+    for label, values in (("window", window), ("twiddles", twiddles), ("split", split)):
+        text += codegen.array("int32_t", label, np.rint(values).astype(int).reshape(-1), "{}")
+    mel = _bands(feature, 4)
+    exact = _bands(feature, 1)
+    return (
+        text
+        + f"\n#if {name.upper()}_FRONTEND_FLOAT\n"
+        + mel.arrays()
+        + codegen.array("float", "weights", mel.weights, "{:.9g}F").replace(" 0F", " 0.0F")
+        + "#else\n"
+        + exact.arrays()
+        + _integers(exact, feature)
+        + "#endif\n"
     )
-    return text
+
+
+def _turns(turns: np.ndarray) -> np.ndarray:
+    """Cosine and sine, (..., 2), of angles in turns."""
+    return np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], -1)
 
 
 def _order(n: int) -> np.ndarray:
@@ -122,21 +136,48 @@ def _digits(n: int) -> int:
     return (n.bit_length() - 1) // 2
 
 
-def _bands(feature: Feature) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """For each band its first bin and how many times four bins it weighs; and all their weights."""
-    rows, weights = [], []
+class _Mel(NamedTuple):
+    """The weights of all bands one after the other, without their zeros."""
+
+    first: np.ndarray  # (n_mels,) int, first bin of each band
+    counts: np.ndarray  # (n_mels,) int, of its weights, in units of as many as stand together
+    weights: np.ndarray  # (sum of counts x unit,) float32
+
+    def arrays(self) -> str:
+        """First bins and counts in C."""
+        kind = "uint8_t" if self.counts.max() < 256 else "uint16_t"
+        return codegen.array("uint16_t", "first_bins", self.first, "{}") + codegen.array(
+            kind, "counts", self.counts, "{}"
+        )
+
+
+def _bands(feature: Feature, unit: int) -> _Mel:
+    """The bands, each with zeros at its end where its weights are no multiple of the unit."""
+    first, counts, weights = [], [], []
     for one in common.mel_filters(feature):
         used = np.flatnonzero(one)
-        if not len(used):
-            rows.append((0, 0))
-            continue
-        first, fours = int(used[0]), -(-(int(used[-1]) + 1 - int(used[0])) // 4)
-        of_band = np.zeros(4 * fours, np.float32)
-        some = one[first : first + 4 * fours]
-        of_band[: len(some)] = some
-        rows.append((first, fours))
-        weights.append(of_band)
-    return rows, np.concatenate(weights)
+        start, n = (int(used[0]), int(used[-1]) + 1 - int(used[0])) if len(used) else (0, 0)
+        first.append(start)
+        counts.append(-(-n // unit))
+        weights.append(np.pad(one[start : start + n], (0, -n % unit)))
+    return _Mel(np.array(first), np.array(counts), np.concatenate(weights))
+
+
+def _integers(mel: _Mel, feature: Feature) -> str:
+    """The weights of each band times a power of two, so that their sum has 32 bits; silence; log2."""
+    parts = np.split(mel.weights.astype(np.float64), np.cumsum(mel.counts)[:-1])
+    largest = 2.0**32 - feature.n_fft  # with what rounding can add
+    exponents = np.array([int(np.floor(np.log2(largest / (p.sum() or 1)))) for p in parts])
+    weights = [np.rint(np.ldexp(p, int(e))) for p, e in zip(parts, exponents, strict=True)]
+    decibels = 20 / feature.power * np.log10(2) * 65536
+    logarithms = np.rint(np.log2(1 + np.arange(33) / 32) * 65536).astype(int)
+    return (
+        codegen.array("uint32_t", "weights", np.concatenate(weights).astype(int), "{}U")
+        + codegen.array("int8_t", "exponents", exponents, "{}")
+        + codegen.array("uint32_t", "logarithms", logarithms, "{}U")
+        + f"#define DECIBELS {round(decibels)} /* of a factor of 2, * 65536 */\n"
+        + f"#define SILENCE ({round(-52 * decibels)})\n"
+    )
 
 
 def write(feature: Feature, folder: Path, name: str = "model") -> list[Path]:
@@ -147,6 +188,74 @@ def write(feature: Feature, folder: Path, name: str = "model") -> list[Path]:
             temporary.write_text(text, encoding="utf-8")
         paths.append(folder / file)
     return paths
+
+
+class Ran(NamedTuple):
+    """What the C gave, and on a board what it costs there."""
+
+    levels: np.ndarray  # (n_frames, n_mels), float32 in dB or int32 in dB * 65536
+    instructions: int | None = None  # of a frame, the most
+    code_bytes: int | None = None
+    constant_bytes: int | None = None
+    stack_bytes: int | None = None
+
+
+def on_host(
+    folder: Path, work: Path, samples: np.ndarray, feature: Feature, flags: Sequence[str] = ()
+) -> Ran:
+    """Run it on this machine over samples, int16, without padding.
+
+    Parameters
+    ----------
+    flags : of the compiler; `FIXED` for integer levels
+
+    Raises
+    ------
+    UserError : see `host.build`.
+    """
+    # A library of the same path would be taken for the one that is loaded.
+    target = work / ("fixed" if FIXED in flags else "float")
+    target.mkdir(parents=True, exist_ok=True)
+    library = ctypes.CDLL(str(host.build(folder, target, flags, ["model_frontend.c"])))
+    samples = np.ascontiguousarray(samples, np.int16)
+    n_frames = 1 + (len(samples) - feature.n_fft) // feature.hop_length
+    levels = np.empty((n_frames, feature.n_mels), np.int32 if FIXED in flags else np.float32)
+    memory = (ctypes.c_uint64 * (feature.n_fft // 2 + 2))()
+    for t, row in enumerate(levels):
+        # In two parts, at another place each time.
+        start, n_first = t * feature.hop_length, t * feature.hop_length % (feature.n_fft + 1)
+        first = samples.ctypes.data + 2 * start
+        pointers = [ctypes.c_void_p(one) for one in (first, first + 2 * n_first, row.ctypes.data)]
+        library.model_log_mel(pointers[0], n_first, *pointers[1:], memory)
+    return Ran(levels)
+
+
+def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray) -> Ran:
+    """Run it on an emulated board over samples, int16, without padding.
+
+    Raises
+    ------
+    UserError : see `boards.run`.
+    """
+    target = work / f"{board.name}_frontend"
+    target.mkdir(parents=True, exist_ok=True)
+    main = [boards.MCU / name for name in FIRMWARE]
+    firmware = boards.build(board, folder, target, main, files=names())
+    samples.astype(np.int16).tofile(target / SAMPLES)
+    timeout = boards.TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_SAMPLE * len(samples)
+    report = boards.emulate(board, target, firmware, timeout, LEVELS)
+    sections = boards.section_bytes(board, target, firmware)
+    try:
+        levels = np.fromfile(target / LEVELS, np.float32 if board.has_float_unit else np.int32)
+        return Ran(
+            levels.reshape(-1, int(report["mels"])),
+            int(report["instructions_max"]),
+            sections[".model_code"],
+            sections[".model_constants"],
+            int(report["stack_bytes"]),
+        )
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        raise UserError(f"{board.name}: what the firmware reports is not whole") from error
 
 
 def main(argv: Sequence[str] | None = None) -> None:
