@@ -74,8 +74,10 @@ static void tell(const model_stream_result *result)
     static const char *const names[] = {"low", "high", "clipped", "silent", "gap"};
     const double seconds =
         ((double)result->frame * MODEL_HOP + MODEL_FFT) / (double)MODEL_SAMPLE_RATE;
-    const uint32_t limit = result->alarm ? stream.state.release : stream.state.threshold;
+    static int was_alarm;
+    const uint32_t limit = was_alarm ? stream.state.release : stream.state.threshold;
     int i, some = 0;
+    was_alarm = result->alarm;
     printf("%.3f score %.4f threshold %.4f above %d alarm %d band_hz %u flags ", seconds,
            (double)result->sum / (4096.0 * result->windows), limit / 4096.0, result->above,
            result->alarm, (unsigned)model_stream_band_hz[result->worst]);

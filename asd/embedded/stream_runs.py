@@ -68,13 +68,32 @@ class Library:
         sources = (str(codegen.KERNELS / "stream" / "run.c"), *SOURCES)
         self.c = ctypes.CDLL(str(host.build(folder, work, [f"-I{folder}", *flags], sources)))
 
-    def run(self, samples: np.ndarray, longest: int = LONGEST, anew: bool = True) -> np.ndarray:
-        """Push samples, (n,) int16, in pieces of up to `longest`; (n_hops,) RESULT."""
+    def run(
+        self,
+        samples: np.ndarray,
+        longest: int = LONGEST,
+        anew: bool = True,
+        inputs: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Push samples in pieces and poll.
+
+        Parameters
+        ----------
+        samples : (n,) int16
+        longest : samples of a piece, at most
+        anew : from the stream's start; or going on
+        inputs : (n_hops, n_mels) int8, to be filled with what each frame gives the model
+
+        Returns
+        -------
+        (n_hops,) RESULT
+        """
         samples = np.ascontiguousarray(samples, np.int16)
         results = np.zeros(len(samples) + 2, RESULT)
-        pointers = [one.ctypes.data_as(ctypes.c_void_p) for one in (samples, results)]
-        count = self.c.stream_run(pointers[0], len(samples), longest, int(anew), pointers[1])
-        return results[:count].copy()
+        arrays = (samples, results, inputs)
+        given = [None if one is None else one.ctypes.data_as(ctypes.c_void_p) for one in arrays]
+        how = len(samples), longest, int(anew)
+        return results[: self.c.stream_run(given[0], *how, *given[1:])].copy()
 
 
 def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray) -> Ran:
