@@ -8,7 +8,7 @@ Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_m
 into the model folder, beside each a .tflite.json that says what it is, for a service with the
 threshold that the training clips give the first and the last, for a stream (asd.monitor) with what
 they give the last, and model_<type>_c/: the last one as C99 source, with the distance that makes
-its score where that is one. A detector that has a chain
+its score where that is one, and with the stream. A detector that has a chain
 for each section has these as model_<type>_section_<section>. Of a network of embeddings the first
 and the last, model_all{,...}.tflite or model_<type>_network{,...}.tflite, without front end, and
 of each machine type model_<type>_centres.npz, with which a device compares embeddings.
@@ -26,6 +26,7 @@ from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds, sections
 from asd.embedded import boards, codegen, distance
+from asd.embedded import stream as stream_in_c
 from asd.evaluation import serving, streaming
 from asd.paths import Paths, record_of
 from asd.tflite import body, fold, litert
@@ -78,7 +79,8 @@ def convert(cfg, paths, chain, error, source, model, clips, machine_type, sectio
         folder = paths.c_source(name)
         codegen.write(contents[MCU], folder)
         distance.write(distance.in_c(error), cfg.feature.frames, folder)
-        print(f"{folder}/: C99 source of the last one")
+        stream_in_c.write(contents[MCU], stream, folder)
+        print(f"{folder}/: C99 source of the last one{', from samples to alarms' * bool(stream)}")
     else:
         tell_uncalibrated(paths, name, source, paths.clips(machine_type, "train"))
 

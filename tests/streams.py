@@ -1,150 +1,63 @@
-"""A small int8 model with a stream in its record, and a slow model of what a stream computes."""
+"""Streams for tests: small models with their rules, the published one, and sound for them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
+from networks import int_dense, tflite
 
-import common
-from asd import config, files
-from asd.clips import Clip
-from asd.evaluation import serving, streaming
-from asd.paths import record_of
-from asd.sections import merge
-from asd.tflite import convert, litert
-from asd.tflite.chain import Dense
-from asd.tflite.convert import MCU
+from asd import config
+from asd.embedded import codegen, stream
+from asd.evaluation.streaming import Stream
 from common import Feature
 
-RATE = 8000  # Hz
-FEATURE = {"sample_rate": RATE, "n_mels": 16, "frames": 3, "n_fft": 256, "hop_length": 128,
-           "central_frames": [0, 60]}  # fmt: skip
-STREAM = {"windows": 12, "step": 5, "alarm": [2, 3], "share": 0.9}
-CODE = 4  # values in the middle of the network
+RATE = 16000
 
 
-class Clips:
-    """Log-mel frames of clips in memory, in the place of a store."""
-
-    def __init__(self, frames: list[np.ndarray]) -> None:
-        self.frames = frames
-        self.clips = tuple(Clip(Path(f"normal_id_00_{i:08}.wav"), "ToyTest", "00", "train", 0,
-                                n_samples=8000) for i in range(len(frames)))  # fmt: skip
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        return self.frames[i]
+def feature_of(**changes) -> Feature:
+    """Features of a small model: 8 bands, windows of 3 frames of 256 samples."""
+    small = {"sample_rate": RATE, "channel": None, "n_mels": 8, "frames": 3, "n_fft": 256,
+             "hop_length": 128, "power": 2.0, "central_frames": None}  # fmt: skip
+    return Feature(**(small | changes))
 
 
-def noise(n_samples: int, seed: int = 0, size: float = 0.05) -> np.ndarray:
-    """Samples of a machine that runs as usual, (n_samples,) int16: noise with more bass."""
-    white = np.random.default_rng(seed).standard_normal(n_samples + 1)
-    return np.rint(32768 * size * (white[1:] + 0.9 * white[:-1]) / 1.35).astype(np.int16)
+def stream_of(feature: Feature, **changes) -> Stream:
+    """A rule for it."""
+    values = {"feature": feature, "windows": 5, "step": 3, "k": 2, "n": 3, "threshold": 900.0,
+              "release": 700.0, "level_db": (-40.0, -30.0), "share": 0.9, "false_alarms": {},
+              "band_errors": tuple(np.linspace(3, 9, feature.n_mels).tolist())}  # fmt: skip
+    return Stream(**(values | changes))
 
 
-def faulty(n_samples: int, seed: int = 0) -> np.ndarray:
-    """The same with a whistle at 2,500 Hz."""
-    time = np.arange(n_samples) / RATE
-    whistle = np.rint(3000 * np.sin(2 * np.pi * 2500 * time))
-    return (noise(n_samples, seed) + whistle).astype(np.int16)
+def small_model(feature: Feature, seed: int = 4) -> bytes:
+    """An int8 file for its windows, of random weights."""
+    rng, width = np.random.default_rng(seed), feature.vector_size
+    narrow, wide = (rng.integers(-99, 99, size, np.int8) for size in ((4, width), (width, 4)))
+    return tflite([
+        int_dense(narrow, np.zeros(4, np.int32), [0.01], True, (0.4, 50), (0.3, -128)),
+        int_dense(wide, np.zeros(width, np.int32), [0.01], False, (0.3, -128), (0.4, 60)),
+    ])  # fmt: skip
 
 
-def settings(**more: Any) -> config.Config:
-    """The configuration of the small model."""
-    values = merge(config.load_values(config.BASELINE), {"feature": FEATURE, "stream": STREAM})
-    return config.of_values(config.BASELINE, merge(values, more))
+def published(real: Path, **changes) -> tuple[bytes, Stream]:
+    """The published ad01 model, with a rule."""
+    feature = config.load_config(config.BASELINE).feature
+    rule = {"windows": 31, "step": 8, "threshold": 12.0, "release": 10.0} | changes
+    return (real / "reference" / "ad01_int8.tflite").read_bytes(), stream_of(feature, **rule)
 
 
-def make(folder: Path, **more: Any) -> Path:
-    """Write the model, a projection onto what varies most in the training clips, and its record."""
-    cfg = settings(**more)
-    feature = cfg.feature
-    samples = [noise(61 * 128 + 256, seed).astype(np.float32) / 32768 for seed in range(10)]
-    store = Clips([common.log_mel(one, feature)[:60] for one in samples])
-    windows = np.concatenate([common.vectors(one, feature.frames) for one in store.frames])
-    mean = windows.mean(axis=0)
-    _, _, axes = np.linalg.svd(windows - mean, full_matrices=False)
-    chain = [Dense(axes[:CODE].T, -mean @ axes[:CODE].T), Dense(axes[:CODE], mean)]
-    content = convert.convert(chain, MCU, windows)
-    stream = streaming.of(cfg, serving.heard(litert.predictor(content), store, feature.frames))
-    # Noise of ten clips is not all there is: a threshold that other seeds stay below.
-    stream = changed(stream, threshold=2 * stream.threshold, release=1.6 * stream.threshold)
-    path = folder / "model_ToyTest_int8.tflite"
-    path.write_bytes(content)
-    told = {"sha256": files.file_hash(path), streaming.KEY: stream}
-    files.write_json(record_of(path), told)
-    return path
+def written(folder: Path, content: bytes, rule: Stream) -> Path:
+    """The whole C source, in a folder."""
+    codegen.write(content, folder)
+    stream.write(content, rule, folder)
+    return folder
 
 
-def by_the_contract(
-    stream: streaming.Stream,
-    model: Path,
-    samples: np.ndarray,
-    gaps: tuple[int, ...] = (),
-    predict: common.Predict | None = None,
-) -> list[dict[str, Any]]:
-    """What each hop of a stream is to be, one after the other, from its definition.
-
-    Parameters
-    ----------
-    gaps : before these samples others are missing
-    predict : in the model's place
-    """
-    feature, predict = stream.feature, predict or litert.predictor(model)
-    found, alarm = [], False
-    parts = np.split(samples, list(gaps))
-    at = 0
-    for part in parts:
-        level = bands = None
-        frames: list[np.ndarray] = []
-        errors: list[int] = []
-        above: list[bool] = []
-        start, heard = 0, 0
-        while start + feature.n_fft <= len(part):
-            own, new = part[start : start + feature.n_fft], part[heard : start + feature.n_fft]
-            heard = start + feature.n_fft
-            frame = common.log_mel(own.astype(np.float32) / 32768, feature)[0]
-            frames.append(frame)
-            mean = float(frame.mean(dtype=np.float64))
-            level = mean if level is None else level + (mean - level) / stream.windows
-            flags = {"gap"} if start == 0 else set()
-            flags |= {"clipped"} if set(new.tolist()) & {-32768, 32767} else set()
-            flags |= {"silent"} if len(set(own.tolist())) == 1 else set()
-            flags |= {"low"} if level < stream.level_db[0] - 6 else set()
-            flags |= {"high"} if level > stream.level_db[1] + 6 else set()
-            hop = {"end": at + heard, "level": level, "flags": flags, "score": None,
-                   "decided": False, "band": -1}  # fmt: skip
-            if len(frames) >= feature.frames:
-                window = np.concatenate(frames[-feature.frames :])[None]
-                difference = (window - predict(window)).astype(np.float64)
-                squares = np.square(difference).reshape(feature.frames, feature.n_mels)
-                own_bands = squares.mean(axis=0)
-                bands = own_bands if bands is None else bands + (own_bands - bands) / stream.windows
-                hop["band"] = int(np.argmax(bands / np.array(stream.band_errors)))
-                errors.append(min(round(float(squares.mean()) * 4096), 2**32 - 1))
-                last = errors[-stream.windows :]
-                hop["score"] = sum(last) / (4096 * len(last))
-                number = len(errors) - stream.windows
-                if number >= 0 and number % stream.step == 0:
-                    limit = round((stream.release if alarm else stream.threshold) * 4096)
-                    above.append(sum(last) > limit * stream.windows)
-                    alarm = sum(above[-stream.n :]) >= stream.k
-                    hop |= {"decided": True, "above": above[-1], "limit": limit / 4096}
-            found.append(hop | {"alarm": alarm})
-            start += feature.hop_length
-        at += len(part)
-    return found
-
-
-def changed(stream: streaming.Stream, **values: Any) -> streaming.Stream:
-    """The same stream with some of its values, or of its feature's, changed."""
-    names = set(Feature.__struct_fields__)
-    of_feature = {key: value for key, value in values.items() if key in names}
-    own = {key: value for key, value in values.items() if key not in names}
-    feature = msgspec.structs.replace(stream.feature, **of_feature)
-    return msgspec.structs.replace(stream, feature=feature, **own)
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise, a tone, silence, clipping, the least noise and alternating extremes, (n,) int16."""
+    rng, n = np.random.default_rng(seed), int(seconds * RATE / 6)
+    tone = 20000 * np.sin(np.arange(n) * 0.3)
+    parts = [rng.normal(0, 800, n), tone, np.full(n, 7), 5 * tone, rng.integers(-1, 2, n),
+             np.where(np.arange(n) % 2, 32767, -32768)]  # fmt: skip
+    return np.clip(np.concatenate(parts), -32768, 32767).astype(np.int16)

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_streams as streams
 import soundfile
-import streams
 from conftest import ROOT
-from streams import RATE, by_the_contract, faulty, noise
+from small_streams import RATE, by_the_contract, faulty, noise
 
 from asd import cli, files
 from asd.evaluation import streaming

@@ -5,7 +5,7 @@ import json
 import msgspec
 import numpy as np
 import pytest
-import streams
+import small_streams as streams
 from scipy import stats
 
 from asd import config, files

@@ -114,7 +114,10 @@ def _chosen(stream: Stream, args: argparse.Namespace) -> Stream:
     """The stream with what the command line says instead."""
     k, n = args.rule or (stream.k, stream.n)
     threshold = stream.threshold if args.threshold is None else args.threshold
-    release = min(stream.release, threshold) if args.release is None else args.release
+    release = args.release
+    if release is None:
+        release = stream.release * threshold / stream.threshold if stream.threshold else threshold
+        release = min(release, threshold)
     if release > threshold:
         raise UserError(f"--release {release:g} is above the threshold, {threshold:g}")
     feature = stream.feature
@@ -144,7 +147,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--channel", type=_channel, metavar="N", help="of several, from 0; else feature.channel")
     option("--threshold", type=_not_negative, metavar="DB2", help="instead of the record's, dB^2")
     option("--release", type=_not_negative, metavar="DB2",
-           help="where an alarm ends; the record's, or --threshold if that is less")  # fmt: skip
+           help="where an alarm ends; the record's, which follows --threshold in proportion")  # fmt: skip
     option(
         "--rule", type=int, nargs=2, metavar=("K", "N"), help="an alarm: K of the last N decisions"
     )
