@@ -19,6 +19,8 @@ from conftest import ROOT
 from small_streams import RATE, by_the_contract, faulty, noise
 
 from asd import cli, files
+from asd.embedded import codegen, host, stream_runs
+from asd.embedded import stream as in_c
 from asd.evaluation import streaming
 from asd.monitor import __main__ as monitor
 from asd.monitor import listener, sounds, watch
@@ -29,6 +31,7 @@ from asd.paths import record_of
 from asd.tflite import litert
 
 SECOND = RATE
+needs_cc = pytest.mark.skipif(host.compiler() is None, reason="no C compiler: apt install gcc")
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,28 @@ def test_an_error_too_large_for_32_bits_is_the_largest(model):
     one = Listener(streaming.read(model), lambda windows: windows + 2000)
     score = one.push(noise(SECOND)).score
     np.testing.assert_array_equal(score[2:], (2**32 - 1) / 4096)
+
+
+@needs_cc
+@pytest.mark.parametrize("floats", [1, 0], ids=["float", "fixed point"])
+def test_alarms_are_those_of_the_c(model, tmp_path, floats):
+    """Times of decisions, alarms and flags are equal; scores, levels and bands all but equal."""
+    stream, samples = streaming.read(model), mixed()
+    codegen.write(model.read_bytes(), tmp_path)
+    in_c.write(model.read_bytes(), stream, tmp_path)
+    library = stream_runs.Library(tmp_path, tmp_path, [f"-DASD_FRONTEND_FLOAT={floats}"])
+    told = library.run(samples)
+    hops = Listener(stream, litert.predictor(model)).push(samples)
+    assert len(told) == len(hops.end)
+    assert np.array_equal(told["decision"], hops.decided)
+    assert np.array_equal(told["alarm"], hops.alarm)
+    assert np.array_equal(told["flags"], hops.flags)
+    decided = hops.decided
+    assert np.array_equal(told["above"][decided], hops.above[decided])
+    np.testing.assert_allclose(stream_runs.scores(told), hops.score, rtol=1e-3)
+    np.testing.assert_allclose(told["level"] / 65536, hops.level, atol=0.05)
+    with_window = hops.band >= 0
+    assert np.mean(told["worst"][with_window] == hops.band[with_window]) > 0.98
 
 
 def test_drift():

@@ -147,7 +147,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--channel", type=_channel, metavar="N", help="of several, from 0; else feature.channel")
     option("--threshold", type=_not_negative, metavar="DB2", help="instead of the record's, dB^2")
     option("--release", type=_not_negative, metavar="DB2",
-           help="where an alarm ends; the record's, which follows --threshold in proportion")  # fmt: skip
+           help="where an alarm ends; the record's, in proportion to --threshold")  # fmt: skip
     option(
         "--rule", type=int, nargs=2, metavar=("K", "N"), help="an alarm: K of the last N decisions"
     )
