@@ -175,7 +175,10 @@ def test_an_error_too_large_for_32_bits_is_the_largest(model):
 @needs_cc
 @pytest.mark.parametrize("floats", [1, 0], ids=["float", "fixed point"])
 def test_alarms_are_those_of_the_c(model, tmp_path, floats):
-    """Times of decisions, alarms and flags are equal; scores, levels and bands all but equal."""
+    """Times of decisions, alarms and flags are equal; scores, levels and bands all but equal.
+
+    A log-mel value's rounding may move an input byte, in fixed point one of 1,500 of real clips.
+    """
     stream, samples = streaming.read(model), mixed()
     codegen.write(model.read_bytes(), tmp_path)
     in_c.write(model.read_bytes(), stream, tmp_path)
@@ -188,7 +191,9 @@ def test_alarms_are_those_of_the_c(model, tmp_path, floats):
     assert np.array_equal(told["flags"], hops.flags)
     decided = hops.decided
     assert np.array_equal(told["above"][decided], hops.above[decided])
-    np.testing.assert_allclose(stream_runs.scores(told), hops.score, rtol=1e-3)
+    largest = 2e-3 if floats else 1e-2
+    assert np.abs(hops.score[decided] / hops.limit[decided] - 1).min() > largest, "none is close"
+    np.testing.assert_allclose(stream_runs.scores(told), hops.score, rtol=largest)
     np.testing.assert_allclose(told["level"] / 65536, hops.level, atol=0.05)
     with_window = hops.band >= 0
     assert np.mean(told["worst"][with_window] == hops.band[with_window]) > 0.98
@@ -269,6 +274,19 @@ def test_an_alarm_ends_with_its_recording(run, tmp_path):
     assert done.events["alarm"][1]["time"] == done.events["file"][0]["seconds"]
 
 
+def test_files_that_are_one_stream(run, tmp_path):
+    samples = np.concatenate([noise(2 * SECOND, 50), faulty(2 * SECOND, 51), noise(2 * SECOND, 52)])
+    whole = run("--wav", write(tmp_path / "whole.wav", samples))
+    paths = [write(tmp_path / f"{i}.wav", part) for i, part in enumerate(np.split(samples, 3))]
+    done = run("--joined", "--wav", *paths)
+    for event in ("decision", "alarm", "file"):
+        told = [one | {"file": ""} for one in done.events[event]]
+        assert told == [one | {"file": ""} for one in whole.events[event]]
+    assert [one["file"] for one in done.events["alarm"]] == [str(path) for path in paths[1:]]
+    flags = [one["flags"] for one in done.events["decision"]]
+    assert sum("gap" in one for one in flags) == 1
+
+
 def test_other_thresholds_and_rules(run, model, tmp_path):
     path = write(tmp_path / "a.wav", faulty(3 * SECOND))
     assert run("--wav", path, "--threshold", 1e6).status == 0
@@ -276,7 +294,7 @@ def test_other_thresholds_and_rules(run, model, tmp_path):
     normal = write(tmp_path / "b.wav", noise(3 * SECOND))
     low = run("--wav", normal, "--threshold", 0, "--rule", 1, 1)
     assert low.status == 3
-    assert low.events["start"][0]["release"] == 0
+    assert low.events["start"][0]["release"] == 0, "in proportion"
     assert low.events["alarm"][0]["time"] == low.events["decision"][0]["time"]
     again = run("--wav", path, "--release", 0)
     assert {one["threshold"] for one in again.events["decision"][2:]} == {0.0}

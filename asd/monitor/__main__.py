@@ -1,15 +1,15 @@
 """Listen with a trained model: recordings of any length, a folder of them, or the microphone.
 
-    python -m asd.monitor MODEL.tflite --wav FILE ...
+    python -m asd.monitor MODEL.tflite --wav FILE ... [--joined]
     python -m asd.monitor MODEL.tflite --watch FOLDER [--once]
     python -m asd.monitor MODEL.tflite --microphone [--device NAME] [--seconds N]
 
 MODEL is the int8 file in and out (..._quant_fullint_micro_intio.tflite) that 02_convert.py wrote,
 with its record beside it, which holds features, thresholds and the rule. Each file is a stream of
-its own. JSON lines on stdout: "decision" (of the mean error over the last windows; threshold is
-what it was held against, flags are those since the decision before, band_hz is the band that is
-worst beside training, drift is told in the README), "alarm" that begins or ends, "file", "error",
-"summary".
+its own, or all of them are one, --joined. JSON lines on stdout: "decision" (of the mean error over
+the last windows; threshold is what it was held against, flags are those since the decision before,
+band_hz is the band that is worst beside training, drift is told in the README), "alarm" that begins
+or ends, "file", "error", "summary".
 
 Exit status: 0 no alarm, 3 an alarm was raised, 1 something could not be heard (and there was no
 alarm), 2 wrong usage. Ctrl-C ends with the summary and the status so far.
@@ -21,10 +21,11 @@ import argparse
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from asd import cli
 from asd.evaluation import streaming
@@ -69,21 +70,30 @@ def _listen(
     if args.microphone:
         pieces = sounds.of_microphone(stream.feature, args.device, args.seconds)
         with contextlib.closing(pieces):
-            journal.hear("microphone", listener(), pieces)
+            journal.name = "microphone"
+            journal.hear(listener(), pieces)
         return
     paths = args.wav or Watch(args.watch, args.settle).files(args.once)
-    for path in paths:
+    for some in [args.wav] if args.wav and args.joined else ([path] for path in paths):
+        journal.name = str(some[0])
         try:
             if args.watch:
-                sounds.check(path, whole(stream.feature), least(stream))
-            with contextlib.closing(sounds.of_file(path, stream.feature)) as pieces:
-                journal.hear(str(path), listener(), pieces)
+                sounds.check(some[0], whole(stream.feature), least(stream))
+            with contextlib.closing(_joined(some, stream.feature, journal)) as pieces:
+                journal.hear(listener(), pieces)
         except UnusableClip as error:
-            journal.fail(str(path), str(error))
+            journal.fail(str(error))
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            journal.fail(str(path), error.strerror or str(error))
+            journal.fail(error.strerror or str(error))
+
+
+def _joined(paths: Sequence[Path], feature: Feature, journal: Journal) -> Iterator[np.ndarray]:
+    """The samples of some recordings, one after the other; the journal knows which it is."""
+    for path in paths:
+        journal.name = str(path)
+        yield from sounds.of_file(path, feature)
 
 
 def check(paths: Sequence[Path], stream: Stream) -> None:
@@ -139,6 +149,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--watch", type=Path, metavar="FOLDER",
                       help="wavs there and to come, each once, when it is whole")  # fmt: skip
     what.add_argument("--microphone", action="store_true", help=f"see {sounds.NEEDED}")
+    option("--joined", action="store_true", help="with --wav: all files are one stream")
     option("--once", action="store_true", help="with --watch: end when all that are there are done")
     option("--settle", type=_above_0, default=2.0, metavar="S",
            help="with --watch: whole after so many seconds without a change (2)")  # fmt: skip

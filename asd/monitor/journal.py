@@ -24,6 +24,10 @@ class Journal:
     ----------
     trained : as the record has it, which drift is told against
     brief : no lines of decisions
+
+    Attributes
+    ----------
+    name : of what is heard; whoever lets it hear sets it
     """
 
     def __init__(self, stream: Stream, trained: Stream, brief: bool = False) -> None:
@@ -33,18 +37,19 @@ class Journal:
         self._band_hz = edges[1:-1]
         self._rate, self._brief = feature.sample_rate, brief
         self._drift = Drift(trained)
+        self.name = ""
         self.files = self.failed = self.decisions = self.above = self.alarms = 0
         self.seconds = self.alarm_seconds = 0.0
         self._largest: float | None = None
 
-    def hear(self, name: str, listener: Listener, pieces: Iterable[Any]) -> None:
+    def hear(self, listener: Listener, pieces: Iterable[Any]) -> None:
         """Tell what a listener makes of a recording, or of a microphone.
 
         Parameters
         ----------
         pieces : int16 samples, or whether some are missing before them, and samples
         """
-        self._name, self._flags, self._begun, self._end = name, 0, None, 0.0
+        self._flags, self._begun, self._end = 0, None, 0.0
         before = self._counts()
         try:
             for piece in pieces:
@@ -58,7 +63,7 @@ class Journal:
                 self._alarm("end", self._end, ended="with the sound")
             counts = {key: value - before[key] for key, value in self._counts().items()}
             self.seconds += self._end
-            self._line("file", file=name, seconds=self._end, **counts)
+            self._line("file", file=self.name, seconds=self._end, **counts)
         self.files += 1
 
     def _counts(self) -> dict[str, int]:
@@ -88,7 +93,7 @@ class Journal:
         facts = {"score": score, "threshold": hop["limit"]}
         band = float(self._band_hz[hop["band"]])
         if not self._brief:
-            self._line("decision", time=end, file=self._name, **facts, above=hop["above"],
+            self._line("decision", time=end, file=self.name, **facts, above=hop["above"],
                        alarm=hop["alarm"], level_db=hop["level"], flags=flag_names(flags),
                        band_hz=band, drift=self._drift.value())  # fmt: skip
         if hop["alarm"] and self._begun is None:
@@ -103,12 +108,12 @@ class Journal:
             facts["seconds"] = end - self._begun
             self.alarm_seconds += facts["seconds"]
             self._begun = None
-        self._line("alarm", state=state, time=end, file=self._name, **facts)
+        self._line("alarm", state=state, time=end, file=self.name, **facts)
 
-    def fail(self, name: str, reason: str) -> None:
-        """Tell of a recording that could not be heard, or not to its end."""
+    def fail(self, reason: str) -> None:
+        """Tell that the recording could not be heard, or not to its end."""
         self.failed += 1
-        self._line("error", file=name, error=reason)
+        self._line("error", file=self.name, error=reason)
 
     def summary(self, interrupted: bool) -> None:
         """Tell of everything that was heard."""
