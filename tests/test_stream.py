@@ -194,14 +194,14 @@ def test_boards_give_the_bits_of_this_machine(library, source, tmp_path, board):
 NODE = """
 const fs = require("fs");
 const [file, samples, hops, longest] = process.argv.slice(2);
-const {exports} = new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync(file)));
+const wasm = new WebAssembly.Instance(new WebAssembly.Module(fs.readFileSync(file))).exports;
 const sound = fs.readFileSync(samples);
-const at = Math.ceil(exports.__heap_base.value / 8) * 8;
+const at = Math.ceil(wasm.__heap_base.value / 8) * 8;
 const results = at + Math.ceil(sound.length / 8) * 8;
-exports.memory.grow(Math.ceil((results + 32 * (Number(hops) + 2)) / 65536));
-new Uint8Array(exports.memory.buffer).set(sound, at);
-const n = exports.stream_run(at, sound.length / 2, Number(longest), 1, results, 0);
-process.stdout.write(new Uint8Array(exports.memory.buffer, results, 32 * n));
+wasm.memory.grow(Math.ceil((results + 32 * (Number(hops) + 2)) / 65536));
+new Uint8Array(wasm.memory.buffer).set(sound, at);
+const n = wasm.stream_run(at, sound.length / 2, Number(longest), 1, results, 0);
+process.stdout.write(new Uint8Array(wasm.memory.buffer, results, 32 * n));
 """
 # What the compiler takes from a C library.
 STRINGS = """
