@@ -475,3 +475,231 @@ def test_one_thread_pushes_and_another_polls(library, source, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     samples = (np.arange(60000) * 37 % 2003).astype(np.int16)
     assert int(done.stdout) == library().run(samples)["sum"][-1]
+
+
+# Programs that are made of it.
+
+
+@pytest.fixture(scope="module")
+def detect(source, tmp_path_factory) -> Path:
+    """mcu/detect.c, as its make line builds it."""
+    if not boards.MCU.is_dir() or not shutil.which("make"):
+        pytest.skip("no mcu/, or no make")
+    copy = tmp_path_factory.mktemp("detect") / "mcu"
+    shutil.copytree(boards.MCU, copy, ignore=shutil.ignore_patterns("build"))
+    subprocess.run(["make", "-C", copy, "detect", f"MODEL={source}"], check=True)
+    return copy / "build" / "detect"
+
+
+def lines_of(text: str) -> list[dict[str, str]]:
+    """The lines that detect prints, as mappings."""
+    rows = [f"seconds {line}".split() for line in text.splitlines()]
+    return [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+
+
+def heard(detect: Path, content: bytes, *options: object) -> subprocess.CompletedProcess:
+    return subprocess.run([detect, *map(str, options)], input=content, capture_output=True)
+
+
+def test_detect_says_what_the_stream_says(detect, library):
+    results = library().run(sound())
+    made = results[results["decision"] == 1]
+    limit = np.nanmedian(stream_runs.scores(results))
+    done = heard(detect, sound().tobytes(), "-t", limit, "-r", limit / 2, "-k", 1, "-n", 1)
+    rows = lines_of(done.stdout.decode())
+    ends = (made["frame"] * FEATURE.hop_length + FEATURE.n_fft) / streams.RATE
+    assert [float(row["seconds"]) for row in rows] == pytest.approx(ends, abs=6e-4)
+    scores = stream_runs.scores(made)
+    assert [float(row["score"]) for row in rows] == pytest.approx(scores, abs=6e-5)
+    expected = decisions(results, limit, limit / 2, 1, 1)
+    assert [(row["above"], row["alarm"]) for row in rows] == [
+        (str(int(above)), str(int(alarm))) for _, above, alarm in expected
+    ]
+    before = [False, *(alarm for _, _, alarm in expected[:-1])]
+    limits = [limit / 2 if alarm else limit for alarm in before]
+    assert [float(row["threshold"]) for row in rows] == pytest.approx(limits, abs=2e-4)
+    assert "gap" in rows[0]["flags"]
+    assert any("clipped" in row["flags"] for row in rows)
+    assert (done.returncode, done.stderr) == (2, b"")  # there was an alarm
+    assert heard(detect, sound().tobytes(), "-t", 1e5).returncode == 0
+
+
+def wav(samples: np.ndarray, folder: Path, **how) -> bytes:
+    rate = how.pop("rate", streams.RATE)
+    soundfile.write(folder / "a.wav", samples, rate, subtype=how.pop("subtype", "PCM_16"), **how)
+    return (folder / "a.wav").read_bytes()
+
+
+def test_detect_reads_wavs_and_raw_samples(detect, tmp_path):
+    raw = sound().tobytes()
+    expected = heard(detect, raw).stdout
+    assert len(expected.splitlines()) > 9
+    content = wav(sound(), tmp_path)
+    assert heard(detect, content).stdout == expected
+    # As arecord has it, which does not know how much there will be.
+    endless = content[:40] + b"\x00\x00\x00\x80" + content[44:]
+    assert heard(detect, endless).stdout == expected
+    assert heard(detect, content + b"LISTxxxxxxxxxxx").stdout == expected
+    both = np.stack([sound()[::-1], sound()], axis=1)
+    assert heard(detect, wav(both, tmp_path), "-x", 1).stdout == expected
+    assert heard(detect, wav(both, tmp_path, format="WAVEX"), "-x", 1).stdout == expected
+    assert heard(detect, both.tobytes(), "-c", 2, "-x", 1).stdout == expected
+    odd = heard(detect, raw + b"x")
+    assert odd.stdout == expected
+    assert odd.stderr == b"detect: the last sample is not whole; left out\n"
+    for content in (b"", b"R", b"RIFF"[:3]):
+        assert (heard(detect, content).returncode, heard(detect, content).stdout) == (0, b"")
+
+
+def test_detect_refuses_in_one_line(detect, tmp_path):
+    mono = wav(sound()[:999], tmp_path)
+    cases = [
+        (b"RIFFxxxxAVI xxxx", (), "not a wav file"),
+        (mono[:30], (), "the wav's head is damaged"),
+        (mono[:36], (), "the wav holds no samples"),
+        (wav(sound()[:999], tmp_path, rate=8000), (), "8000 Hz; the model hears 16000 Hz"),
+        (wav(sound()[:999], tmp_path, subtype="PCM_24"), (), "not a wav of 16-bit samples"),
+        (wav(np.zeros((99, 2)), tmp_path), (), "2 channels; say which with -x"),
+        (mono, ("-x", 1), "-x 1: there are 1 channels, from 0"),
+        (mono, ("-t", "much"), "-t much: a number from 0 to 1.04858e+06"),
+        (mono, ("-k", "1.5"), "-k 1.5: a whole number"),
+        (mono, ("-k", "3", "-n", "2"), "-k 3 -n 2: K is at most N"),
+        (mono, ("-t", "5", "-r", "6"), "-r 6 is above the threshold, 5"),
+        (mono, ("a.wav",), "a.wav: not an option; samples come from standard input"),
+    ]
+    for content, options, why in cases:
+        done = heard(detect, content, *options)
+        told = done.returncode, done.stderr.decode(), done.stdout
+        assert told == (1, f"detect: {why}\n", b"")
+    assert heard(detect, b"", "-h").returncode == 0
+    assert heard(detect, b"", "-z").returncode == 1
+
+
+def test_detect_tells_at_once_and_ends_with_its_reader(detect):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with subprocess.Popen([detect], **pipes) as process:
+        process.stdin.write(sound()[:4000].tobytes())
+        first = process.stdout.readline()  # while the input is still open
+        process.stdout.close()
+        with pytest.raises(BrokenPipeError):
+            while True:
+                process.stdin.write(sound().tobytes())
+    assert first.startswith(b"0.")
+    assert process.returncode not in (0, 2)
+
+
+def test_a_board_hears_a_wav_as_if_by_a_microphone(m4, source, library, tmp_path):
+    """mcu/listen.c, built by its make line."""
+    copy = tmp_path / "mcu"
+    shutil.copytree(boards.MCU, copy, ignore=shutil.ignore_patterns("build"))
+    command = ["make", "-C", copy, "listen", f"BOARD={m4.name}", f"MODEL={source}", "BUILD=build"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    two = np.stack([sound(), sound()[::-1]], axis=1)
+    (tmp_path / "sound.wav").write_bytes(wav(two, tmp_path))
+    qemu = [*m4.qemu, "-kernel", copy / "build" / "firmware.elf", "-display", "none",
+            "-semihosting-config", "enable=on,target=native", "-monitor", "none",
+            "-serial", "none"]  # fmt: skip
+    done = subprocess.run(qemu, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    results = library().run(sound())
+    made = results[results["decision"] == 1]
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 0, lines
+    ends = (made["frame"] * FEATURE.hop_length + FEATURE.n_fft) / streams.RATE
+    assert [float(line.split()[0]) for line in lines] == pytest.approx(ends, abs=1e-3)
+    said = [float(line.split()[3]) for line in lines]
+    assert said == pytest.approx(stream_runs.scores(made), abs=1e-3)
+    alarms = [" ALARM" in line for line in lines]
+    begins = np.diff(np.concatenate([[0], made["alarm"]]).astype(int)) > 0
+    assert alarms == list(begins)
+    assert any(begins)
+
+
+# The generator, and the rung of 03_tflite_test.py.
+
+
+def record(model: Path, rule: streaming.Stream) -> None:
+    told = {"sha256": files.file_hash(model), streaming.KEY: msgspec.to_builtins(rule)}
+    files.write_json(paths.record_of(model), told)
+
+
+def test_the_command_writes_the_whole_folder(tmp_path, source):
+    model, out = tmp_path / "model_A.tflite", tmp_path / "out"
+    model.write_bytes(MODEL)
+    record(model, RULE)
+    command = [sys.executable, "-m", "asd.embedded.stream", model, out]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert written == {path.name: path.read_bytes() for path in source.iterdir()}
+    assert set(written) == {*codegen.names(), *stream.names()}
+    record(model, msgspec.structs.replace(RULE, band_errors=(1.0,)))
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "run 02_convert.py again" in refused.stderr
+
+
+def test_another_prefix(tmp_path):
+    """All names that a linker sees begin with it."""
+    codegen.write(MODEL, tmp_path, name="pump")
+    stream.write(MODEL, RULE, tmp_path, "pump")
+    sources = [tmp_path / f"pump{part}.c" for part in ("", "_frontend", "_stream")]
+    for path in sources:
+        subprocess.run(["cc", "-c", path, "-o", path.with_suffix(".o")], check=True)
+    symbols = subprocess.run(["nm", "-g", *(path.with_suffix(".o") for path in sources)],
+                             capture_output=True, text=True, check=True).stdout  # fmt: skip
+    names = re.findall(r"[TDRB] (\w+)", symbols)
+    assert {name.split("_")[0] for name in names} == {"pump"}
+    assert "pump_stream_band_hz" in names
+    text = "".join(path.read_text() for path in tmp_path.glob("pump_stream.[ch]"))
+    assert not re.findall("model_|MODEL_", text)
+
+
+REFUSED = {
+    "windows": (streams.small_model(FEATURE), {"feature": streams.feature_of(n_mels=9)}, "windows"),
+    "hop": (MODEL, {"feature": streams.feature_of(n_mels=10, hop_length=300)}, "hop_length"),
+    "transform": (MODEL, {"feature": streams.feature_of(n_mels=10, n_fft=300)}, "n_fft"),
+    "band errors": (MODEL, {"band_errors": (0.0,) * 10}, "band errors"),
+    "rule": (MODEL, {"k": 4}, "4 of 3"),
+    "release": (MODEL, {"release": 901.0}, "released at 901"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_has_no_stream_is_refused(tmp_path, case):
+    content, changes, why = REFUSED[case]
+    with pytest.raises(UserError, match=why) as caught:
+        stream.write(content, msgspec.structs.replace(RULE, **changes), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_stream_is_removed(tmp_path):
+    assert len(stream.write(MODEL, RULE, tmp_path)) == len(stream.names())
+    assert stream.write(MODEL, None, tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_rung_sees_whether_a_stream_is_the_model(tmp_path, source, m4):
+    model = tmp_path / "model_A.tflite"
+    model.write_bytes(MODEL)
+    clip = write_clip(tmp_path / "clip.wav")
+    assert stream_rung.of(model, MODEL, clip) is None
+    record(model, RULE)
+    rung = stream_rung.of(model, MODEL, clip)
+    plain = Cost("A", "host", "this machine", "plain", 1, 0, 0.0, 0.0, None)
+    here = rung.added(plain, None, source, tmp_path)
+    there = rung.added(plain, m4, source, tmp_path)
+    assert here.verdict == there.verdict == "pass"
+    assert here.stream_error == there.stream_error < 1e-3
+    assert (here.stream_instructions, there.stream_differs) == (None, 0)
+    assert 10_000 < there.stream_instructions < 100_000
+    assert 2_000 < there.stream_ram < 8_000
+    # Another model's stream is not this one's; nor a board's that differs from this machine's.
+    other = streams.written(tmp_path / "other", streams.small_model(FEATURE, seed=5), RULE)
+    elsewhere = tmp_path / "elsewhere"  # a library that is loaded stays what it is
+    wrong = stream_rung.of(model, MODEL, clip).added(plain, None, other, elsewhere)
+    assert wrong.verdict == "FAIL"
+    apart = rung.added(plain, m4, other, elsewhere)
+    assert apart.stream_differs > 10
+    assert apart.verdict == "FAIL"

@@ -127,7 +127,9 @@ def _band_hz(feature: common.Feature, name: str) -> str:
     middles = np.round(edges[1:-1]).astype(int)
     if middles.max() >= Q16:
         raise UserError(f"mel bands up to {middles.max()} Hz; a stream's reach 65 kHz")
-    return codegen.array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix("static ")
+    return codegen.array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix(
+        "static "
+    )
 
 
 def _integers(network: reader.Network) -> dict[str, object]:
