@@ -10,12 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fuzz_stream
 import msgspec
 import numpy as np
 import pytest
 import soundfile
-import streams
 from conftest import ROOT, installed, write_clip
 
 import common
@@ -26,6 +24,7 @@ from asd.embedded.stream_runs import CLIPPED, GAP, HIGH, LOW, SILENT, Library
 from asd.evaluation import streaming
 from asd.tflite import litert
 from common import UserError
+from tests import fuzz_stream, streams
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason="no C compiler: apt install gcc")
 
@@ -220,7 +219,8 @@ void *memmove(void *to, const void *from, size_t n)
 { char *t = to; const char *f = from;
   if (t < f) while (n--) *t++ = *f++; else while (n--) t[n] = f[n]; return to; }
 int memcmp(const void *a, const void *b, size_t n)
-{ const unsigned char *x = a, *y = b; while (n--) if (*x++ != *y++) return x[-1] - y[-1]; return 0; }
+{ const unsigned char *x = a, *y = b;
+  while (n--) if (*x++ != *y++) return x[-1] - y[-1]; return 0; }
 """
 
 
@@ -652,7 +652,7 @@ def test_another_prefix(tmp_path):
     assert {name.split("_")[0] for name in names} == {"pump"}
     assert "pump_stream_band_hz" in names
     text = "".join(path.read_text() for path in tmp_path.glob("pump_stream.[ch]"))
-    assert not re.findall("model_|MODEL_", text)
+    assert not re.findall(r"\bmodel_|\bMODEL_", text)
 
 
 REFUSED = {

@@ -127,12 +127,8 @@ def _order(n: int) -> np.ndarray:
     turned = np.zeros(1, int)
     while len(turned) < n:
         turned = (turned[None, :] + np.arange(4)[:, None] * len(turned)).T.reshape(-1)
-        turned = np.array(
-            [
-                int(np.base_repr(i, 4).zfill(_digits(len(turned)))[::-1], 4)
-                for i in range(len(turned))
-            ]
-        )
+        turned = np.array([int(np.base_repr(i, 4).zfill(_digits(len(turned)))[::-1], 4)
+                           for i in range(len(turned))])
     return turned
 
 

@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         content = args.model.read_bytes()
         stream = streaming.read(args.model)
-        sources = generate(content, stream, args.name)  # before anything is written
+        generate(content, stream, args.name)  # what is refused is so before anything is written
         paths = codegen.write(content, args.out, args.rounding, args.name)
         paths += write(content, stream, args.out, args.name)
     except FileNotFoundError as error:
