@@ -71,6 +71,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "mels": feature.n_mels,
         "power": f"{feature.power:g}",
         "bytes": 8 * points + 16,  # and the last bin, and three zeros after it
+        "passes": _passes(points, radix),
         "silence": f"{decibels * -52:.1f}",
         "points": points,
         "log2_points": log2_points,
@@ -90,6 +91,15 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         f"{name}_frontend.c": codegen.fill("frontend/frontend.c.in", values),
         f"{name}_frontend.h": codegen.fill("frontend/frontend.h.in", values),
     }
+
+
+def _passes(points: int, quarter: int) -> str:
+    """The calls of the passes after the first."""
+    lines = []
+    while quarter < points:
+        lines.append(f"    pass(z, {quarter});")
+        quarter *= 4
+    return "\n".join(lines)
 
 
 def _logarithm(degree: int = 6) -> np.ndarray:
@@ -153,11 +163,15 @@ class _Mel(NamedTuple):
 
 
 def _bands(feature: Feature, unit: int) -> _Mel:
-    """The bands, each with zeros at its end where its weights are no multiple of the unit."""
+    """The bands, each with zeros at its end where its weights are no multiple of the unit.
+
+    An empty band has a unit of zeros; and of units there are empty bands to a multiple of them.
+    """
     first, counts, weights = [], [], []
-    for one in common.mel_filters(feature):
+    filters = common.mel_filters(feature)
+    for one in np.pad(filters, [(0, -len(filters) % unit), (0, 0)]):
         used = np.flatnonzero(one)
-        start, n = (int(used[0]), int(used[-1]) + 1 - int(used[0])) if len(used) else (0, 0)
+        start, n = (int(used[0]), int(used[-1]) + 1 - int(used[0])) if len(used) else (0, 1)
         first.append(start)
         counts.append(-(-n // unit))
         weights.append(np.pad(one[start : start + n], (0, -n % unit)))
