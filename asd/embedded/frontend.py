@@ -76,6 +76,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "points": points,
         "log2_points": log2_points,
         "radix": radix,
+        "log2_radix": 2 if radix == 4 else 3,
         "tables": _tables(feature, points, radix, name),
         "factor": f"{20 / feature.power:g}",
         "decibels": f"{decibels:.9g}F",
@@ -111,12 +112,9 @@ def _logarithm(degree: int = 6) -> np.ndarray:
 
 
 def _tables(feature: Feature, points: int, radix: int, name: str) -> str:
-    # The sum of as many as the radix has to stay in 32 bits.
-    window = np.rint(common.hann(feature.n_fft)[: points + 1] * 2.0**32 / radix)
     triples = _turns(np.arange(points // 4)[:, None] * np.arange(1, 4) / points, 2.0**29)
     split = _turns(np.arange(points // 2 + 1) / feature.n_fft, 2.0**30)
     text = codegen.array("uint16_t", "order", _order(points // radix)[::4], "{}")
-    text += codegen.array("int32_t", "window", window.astype(int), "{}")
     text += codegen.array("int32_t", "twiddles", triples, "TWICE({})")
     text += codegen.array("int32_t", "split", split, "TWICE({})")
     mel = _bands(feature, 4)
