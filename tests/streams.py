@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from networks import int_dense, tflite
 
 from asd import config
 from asd.embedded import codegen, stream
 from asd.evaluation.streaming import Stream
 from common import Feature
+from tests.networks import int_dense, tflite
 
 RATE = 16000
 

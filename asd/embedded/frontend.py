@@ -13,7 +13,7 @@ import ctypes
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ FIXED = "-DASD_FRONTEND_FLOAT=0"  # for the compiler: integers where there is a 
 FIRMWARE = ("frontend.c", "testing.c")
 SAMPLES, LEVELS = "samples.bin", "levels.bin"
 TIMEOUT_SECONDS_PER_SAMPLE = 1e-3
+PARTS = ("vectors", "scalar", "transform", "vectors_float", "of_float", "of_fixed")
 SIZES = (256, 512, 1024, 2048, 4096)  # samples of a frame
 
 
@@ -60,7 +61,8 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
     radix = 4 if log2_points % 2 == 0 else 8
     decibels = 20 / feature.power * np.log10(2)
     coefficients = _logarithm()
-    values = {
+    log = [f"{c:.9g}F" for c in coefficients]
+    values: dict[str, Any] = {
         "name": name,
         "NAME": name.upper(),
         "rate": feature.sample_rate,
@@ -68,22 +70,37 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "hop": feature.hop_length,
         "mels": feature.n_mels,
         "power": f"{feature.power:g}",
-        "bytes": 8 * points + 8 + 8,
+        "bytes": 8 * points + 16,  # and the last bin, and three zeros after it
+        "passes": _passes(points, radix),
         "silence": f"{decibels * -52:.1f}",
         "points": points,
         "log2_points": log2_points,
         "radix": radix,
+        "log2_radix": 2 if radix == 4 else 3,
         "tables": _tables(feature, points, radix, name),
         "factor": f"{20 / feature.power:g}",
-        "log_c0": f"{coefficients[0]:.9g}F",
-        "horner": "\n".join(f"    p = p * t + {c:.9g}F;" for c in coefficients[1:]),
         "decibels": f"{decibels:.9g}F",
+        "log_c0": log[0],
+        "horner": "\n".join(f"    p = p * t + {c};" for c in log[1:]).replace("+ -", "- "),
+        "horner_vectors": "\n".join(
+            f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]
+        ),
     }
-    values["horner"] = values["horner"].replace("+ -", "- ")
+    for part in PARTS:
+        values[part] = codegen.fill(f"frontend/{part}.c.in", values).rstrip()
     return {
         f"{name}_frontend.c": codegen.fill("frontend/frontend.c.in", values),
         f"{name}_frontend.h": codegen.fill("frontend/frontend.h.in", values),
     }
+
+
+def _passes(points: int, quarter: int) -> str:
+    """The calls of the passes after the first."""
+    lines = []
+    while quarter < points:
+        lines.append(f"    pass(z, {quarter});")
+        quarter *= 4
+    return "\n".join(lines)
 
 
 def _logarithm(degree: int = 6) -> np.ndarray:
@@ -95,14 +112,11 @@ def _logarithm(degree: int = 6) -> np.ndarray:
 
 
 def _tables(feature: Feature, points: int, radix: int, name: str) -> str:
-    # The sum of as many as the radix has to stay in 32 bits.
-    window = common.hann(feature.n_fft)[: points + 1] * 2.0**32 / radix
-    triples = _turns(np.arange(points // 4)[:, None] * np.arange(1, 4) / points)
-    twiddles = 2 * np.rint(triples * 2.0**29)  # even: MVE multiplies by half of them
-    split = np.rint(_turns(np.arange(points // 2 + 1) / feature.n_fft) * (2.0**31 - 1))
-    text = codegen.array("uint16_t", "order", _order(points // radix), "{}")
-    for label, values in (("window", window), ("twiddles", twiddles), ("split", split)):
-        text += codegen.array("int32_t", label, np.rint(values).astype(int).reshape(-1), "{}")
+    triples = _turns(np.arange(points // 4)[:, None] * np.arange(1, 4) / points, 2.0**29)
+    split = _turns(np.arange(points // 2 + 1) / feature.n_fft, 2.0**30)
+    text = codegen.array("uint16_t", "order", _order(points // radix)[::4], "{}")
+    text += codegen.array("int32_t", "twiddles", triples, "TWICE({})")
+    text += codegen.array("int32_t", "split", split, "TWICE({})")
     mel = _bands(feature, 4)
     exact = _bands(feature, 1)
     return (
@@ -117,23 +131,18 @@ def _tables(feature: Feature, points: int, radix: int, name: str) -> str:
     )
 
 
-def _turns(turns: np.ndarray) -> np.ndarray:
-    """Cosine and sine, (..., 2), of angles in turns."""
-    return np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], -1)
+def _turns(turns: np.ndarray, unit: float) -> np.ndarray:
+    """Cosine and sine of angles in turns, one after the other, (2 n,) int."""
+    pairs = np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], -1).reshape(-1)
+    return np.minimum(np.rint(pairs * unit), 2**30 - 1).astype(int)  # twice it has 32 bits
 
 
 def _order(n: int) -> np.ndarray:
-    """The digits to base 4 of 0 to n - 1 from behind."""
+    """0 to n - 1, a power of 4, each with its digits to base 4 from behind."""
     turned = np.zeros(1, int)
     while len(turned) < n:
-        turned = (turned[None, :] + np.arange(4)[:, None] * len(turned)).T.reshape(-1)
-        turned = np.array([int(np.base_repr(i, 4).zfill(_digits(len(turned)))[::-1], 4)
-                           for i in range(len(turned))])
+        turned = (4 * turned + np.arange(4)[:, None]).reshape(-1)
     return turned
-
-
-def _digits(n: int) -> int:
-    return (n.bit_length() - 1) // 2
 
 
 class _Mel(NamedTuple):
@@ -152,11 +161,15 @@ class _Mel(NamedTuple):
 
 
 def _bands(feature: Feature, unit: int) -> _Mel:
-    """The bands, each with zeros at its end where its weights are no multiple of the unit."""
+    """The bands, each with zeros at its end where its weights are no multiple of the unit.
+
+    An empty band has a unit of zeros; and of units there are empty bands to a multiple of them.
+    """
     first, counts, weights = [], [], []
-    for one in common.mel_filters(feature):
+    filters = common.mel_filters(feature)
+    for one in np.pad(filters, [(0, -len(filters) % unit), (0, 0)]):
         used = np.flatnonzero(one)
-        start, n = (int(used[0]), int(used[-1]) + 1 - int(used[0])) if len(used) else (0, 0)
+        start, n = (int(used[0]), int(used[-1]) + 1 - int(used[0])) if len(used) else (0, 1)
         first.append(start)
         counts.append(-(-n // unit))
         weights.append(np.pad(one[start : start + n], (0, -n % unit)))

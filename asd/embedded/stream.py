@@ -127,7 +127,9 @@ def _band_hz(feature: common.Feature, name: str) -> str:
     middles = np.round(edges[1:-1]).astype(int)
     if middles.max() >= Q16:
         raise UserError(f"mel bands up to {middles.max()} Hz; a stream's reach 65 kHz")
-    return codegen.array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix("static ")
+    return codegen.array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix(
+        "static "
+    )
 
 
 def _integers(network: reader.Network) -> dict[str, object]:
@@ -174,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         content = args.model.read_bytes()
         stream = streaming.read(args.model)
-        sources = generate(content, stream, args.name)  # before anything is written
+        generate(content, stream, args.name)  # what is refused is so before anything is written
         paths = codegen.write(content, args.out, args.rounding, args.name)
         paths += write(content, stream, args.out, args.name)
     except FileNotFoundError as error:

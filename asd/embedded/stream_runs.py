@@ -96,6 +96,18 @@ class Library:
         return results[: self.c.stream_run(given[0], *how, *given[1:])].copy()
 
 
+def on_host(folder: Path, work: Path, samples: np.ndarray, floats: bool = True) -> Ran:
+    """Run a stream on this machine over samples, (n,) int16, in one arithmetic or the other.
+
+    Raises
+    ------
+    UserError : see `host.build`.
+    """
+    target = work / f"stream_{'float' if floats else 'fixed'}"
+    target.mkdir(parents=True, exist_ok=True)
+    return Ran(Library(folder, target, [f"-DASD_FRONTEND_FLOAT={int(floats)}"]).run(samples))
+
+
 def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray) -> Ran:
     """Run a stream on an emulated board over samples, (n,) int16.
 
