@@ -167,7 +167,7 @@ def false_alarms(cfg: Config, scores: Sequence[np.ndarray], fold: np.ndarray) ->
     with_alarm = intervals.of_share(int((begun > 0).sum()), clips)
     return {
         "nominal": round(1 - how.share, 12), "share": float(hits.sum() / decisions),
-        "low": low, "high": high, "decisions": decisions, "clips": clips,
+        "low": low, "high": high, "decisions": float(decisions), "clips": float(clips),
         "alarms_an_hour": float(begun.sum() / hours),
         "alarms_an_hour_low": with_alarm[0] * clips / hours,
         "alarms_an_hour_high": with_alarm[1] * clips / hours,
@@ -202,7 +202,7 @@ def of_unheard(
     low, high = intervals.of_clustered_share(hits, counts)
     share = float(hits.sum() / counts.sum())
     return {"unheard_share": share, "unheard_low": low, "unheard_high": high,
-            "unheard_clips": len(others)}  # fmt: skip
+            "unheard_clips": float(len(others))}  # fmt: skip
 
 
 def unheard(model: Path, store: Store) -> list[int]:
@@ -274,8 +274,8 @@ def tell(path: Path, stream: Stream | None) -> str:
     more = ""
     if found.get("unheard_clips"):
         more = (
-            f"; {found['unheard_share']:.1%} on the {found['unheard_clips']} clips that it was not "
-            f"trained on ({found['unheard_low']:.1%} - {found['unheard_high']:.1%})"
+            f"; {found['unheard_share']:.1%} on the {found['unheard_clips']:.0f} clips that it was "
+            f"not trained on ({found['unheard_low']:.1%} - {found['unheard_high']:.1%})"
         )
     return (
         f"{path}: as a stream {stream.threshold:.4g} dB^2; {found['share']:.1%} of the decisions "
