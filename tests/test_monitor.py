@@ -497,6 +497,9 @@ def test_a_folder_once(run, tmp_path):
     assert "resample" in reasons[0] and "truncated" in reasons[1]
     summary = done.events["summary"][0]
     assert (summary["files"], summary["failed"]) == (2, 2)
+    alarm = write(folder / "alarm.wav", faulty(SECOND))
+    assert run("--watch", folder, "--once", "--settle", 0.05).status == 3, "that weighs more"
+    alarm.unlink()
     (folder / "bad.wav").unlink()
     (folder / "cut.wav").unlink()
     assert run("--watch", folder, "--once", "--settle", 0.05).status == 0
