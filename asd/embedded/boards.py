@@ -191,7 +191,7 @@ def run(
                 f"these have {windows.shape[1]}"
             )
         outputs = np.fromfile(folder / "output.bin", np.int8).reshape(len(windows), n_outputs)
-        return _board_run(outputs, report, _section_bytes(board, folder, firmware))
+        return _board_run(outputs, report, section_bytes(board, folder, firmware))
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise UserError(f"{board.name}: what the firmware reports is not whole") from error
 
@@ -294,7 +294,7 @@ def emulate(board: Board, folder: Path, firmware: Path, timeout: float, output: 
     return dict(line.split() for line in (folder / "report.txt").read_text().splitlines())
 
 
-def _section_bytes(board: Board, folder: Path, firmware: Path) -> dict[str, int]:
+def section_bytes(board: Board, folder: Path, firmware: Path) -> dict[str, int]:
     """Sizes by section; board.ld gives the model's objects sections of their own."""
     listing = processes.call([f"{board.cross}size", "-A", str(firmware)], folder).stdout
     return {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", listing, re.M)}

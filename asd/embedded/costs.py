@@ -48,6 +48,9 @@ def cycles_in_words(core: str, instructions: int) -> str:
     )
 
 
+STREAM_TOLERANCE = 1e-3  # of a stream's score: log-mel values rounded otherwise move input bytes
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a model costs where it ran, and whether it gave the bytes of LiteRT."""
@@ -64,6 +67,10 @@ class Cost:
     distance_error: float | None = None  # the most of a clip's score, of the distance in C
     distance_tolerance: float | None = None
     distance_instructions: int | None = None  # per window, with its inference
+    stream_error: float | None = None  # relative, of a stream's score of a clip's start in C
+    stream_differs: int | None = None  # its hops that are not this machine's
+    stream_instructions: int | None = None  # per hop, the most
+    stream_ram: int | None = None  # bytes of it all
     instructions: int | None = None  # per inference, the most over the windows
     code_bytes: int | None = None
     constant_bytes: int | None = None
@@ -74,8 +81,9 @@ class Cost:
     def verdict(self) -> str:
         """Passes where every byte is LiteRT's and the scores are within their tolerances."""
         pairs = (self.score_median, self.tolerance), (self.distance_error, self.distance_tolerance)
+        pairs += ((self.stream_error, STREAM_TOLERANCE),)
         far = any(None not in pair and not pair[0] <= pair[1] for pair in pairs)
-        return "FAIL" if self.differing_bytes or far else "pass"
+        return "FAIL" if self.differing_bytes or self.stream_differs or far else "pass"
 
 
 def _told_of_cycles(costs: Sequence[Cost]) -> Iterator[str]:
@@ -99,10 +107,23 @@ def _told_of_distances(costs: Sequence[Cost]) -> Iterator[str]:
                    "window, with its inference")  # fmt: skip
 
 
+def _told_of_streams(costs: Sequence[Cost]) -> Iterator[str]:
+    """What streams are like, if there are any."""
+    if streams := [c for c in costs if c.stream_error is not None]:
+        worst = max(c.stream_error for c in streams)
+        yield f"\nthe stream in C, from samples to scores: off by {worst:.2g} of Python's at most"
+    for c in streams:
+        if c.stream_instructions:
+            yield (f"  {c.core}, {c.machine_type}: {c.stream_instructions:,} instructions a hop, "
+                   f"{c.stream_ram:,} bytes of RAM in all"
+                   + (f"; {c.stream_differs} HOPS DIFFER" if c.stream_differs else ""))  # fmt: skip
+
+
 HEADER = (
     "machine_type", "board", "core", "kernel", "windows", "differing_bytes",
     "instructions", "code_bytes", "constant_bytes", "scratch_bytes", "stack_bytes",
-    "score_median", "score_max", "bar", "distance_error", "distance_instructions", "verdict",
+    "score_median", "score_max", "bar", "distance_error", "distance_instructions",
+    "stream_error", "stream_differs", "stream_instructions", "stream_ram", "verdict",
 )  # fmt: skip
 
 
@@ -112,11 +133,13 @@ def write(path: Path, costs: Sequence[Cost]) -> None:
     for c in costs:
         figures = (c.instructions, c.code_bytes, c.constant_bytes, c.scratch_bytes, c.stack_bytes)
         plain = ["" if figure is None else figure for figure in figures]
+        of_stream = (c.stream_error, c.stream_differs, c.stream_instructions, c.stream_ram)
+        streams = ["" if figure is None else figure for figure in of_stream]
         rows.append((c.machine_type, c.board, c.core, c.kernel, c.windows,
                      c.differing_bytes, *plain, c.score_median, c.score_max,
                      "" if c.tolerance is None else c.tolerance,
                      "" if c.distance_error is None else c.distance_error,
-                     c.distance_instructions or "", c.verdict))  # fmt: skip
+                     c.distance_instructions or "", *streams, c.verdict))  # fmt: skip
     files.write_csv(path, [HEADER, *rows])
 
 
@@ -140,9 +163,7 @@ def show(costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str],
     if any(c.instructions is not None for c in costs):
         print("\ninstructions: counted in emulation, not cycles on a board; beside them those of")
         print("TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs)")
-    for line in _told_of_cycles(costs):
-        print(line)
-    for line in _told_of_distances(costs):
+    for line in (*_told_of_cycles(costs), *_told_of_distances(costs), *_told_of_streams(costs)):
         print(line)
     for line in missing:
         print(f"not run: {line}")

@@ -13,7 +13,7 @@ import numpy as np
 
 import common
 from asd.clips import Scores
-from asd.embedded import boards, codegen, distance, host
+from asd.embedded import boards, codegen, distance, host, stream_rung
 from asd.embedded.costs import Cost
 from asd.tflite import litert
 from common import Error, UserError
@@ -128,7 +128,8 @@ def measure(
 ) -> tuple[list[Cost], list[str]]:
     """Run the C of an int8-in/out model on the host and on boards, and compare it.
 
-    A score that is a distance is made in C, too, where there is a float unit.
+    A score that is a distance is made in C, too, where there is a float unit; and where the record
+    tells of a stream, the first clip's start goes through that.
 
     Parameters
     ----------
@@ -152,30 +153,37 @@ def measure(
         reference = _Reference(content, clips, n, error)
     except UserError as wrong:
         raise UserError(f"{model}: {wrong}") from wrong
-    places: list[tuple[Callable, Callable | None]] = []
+    rung = stream_rung.of(model, content, keras.clips[0].path)
+    places: list[tuple[boards.Board | None, Callable, Callable | None]] = []
     if host.compiler():
-        places.append((functools.partial(_on_host, reference.expected.shape[1]), distance.on_host))
+        on_host = functools.partial(_on_host, reference.expected.shape[1])
+        places.append((None, on_host, distance.on_host))
     for board in ready:
         of_distance = functools.partial(distance.on_board, board) if board.has_float_unit else None
-        places.append((functools.partial(_on_board, board), of_distance))
+        places.append((board, functools.partial(_on_board, board), of_distance))
     costs, failures = [], []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        source = _checked_source(folder, model, content, reference, work / "source")
-        for run, of_distance in places:
+        source = _checked_source(folder, model, content, reference, rung, work / "source")
+        for board, run, of_distance in places:
             try:
                 cost = reference.cost(keras, run(source, work, reference.inputs), most)
                 if reference.distance and of_distance:
                     ran = of_distance(source, work, reference.windows)
                     cost = reference.with_distance(cost, ran, most)
-                costs.append(cost)
+                costs.append(rung.added(cost, board, source, work) if rung else cost)
             except UserError as failure:
                 failures.append(str(failure))
     return costs, failures
 
 
 def _checked_source(
-    folder: Path, model: Path, content: bytes, reference: _Reference, target: Path
+    folder: Path,
+    model: Path,
+    content: bytes,
+    reference: _Reference,
+    rung: stream_rung.Rung | None,
+    target: Path,
 ) -> Path:
     """Write the C source of a TFLite file anew, and see that what lies in its folder is the same.
 
@@ -185,6 +193,7 @@ def _checked_source(
         source = codegen.generate(content)
         if reference.distance:
             source |= distance.generate(reference.distance, reference.n)
+        source |= rung.source if rung else {}
     except UserError as error:
         raise UserError(f"{model}: {error}") from error
     target.mkdir()
