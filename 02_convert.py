@@ -59,7 +59,7 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
         calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
     per_channel = cfg.convert.dense_weights == "per_channel"
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
-    how = per_channel, cfg.convert.bias_correction, variants
+    how = per_channel, cfg.convert.bias_correction, cfg.convert.rounding, variants
     contents = dict(conversions(prepared, windows, *how))
     served = {}
     if clips and error is common.reconstruction_error:

@@ -70,6 +70,9 @@ class Decision(Section):
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of these clips, below the threshold
 
 
+Rounding = Literal["nearest", "calibrated"]  # of the weights of calibrated int8 files
+
+
 class Conversion(Section):
     """How the Keras model becomes TFLite files."""
 
@@ -77,6 +80,7 @@ class Conversion(Section):
     dense_weights: Literal["per_channel", "per_tensor"]
     equalise: bool
     bias_correction: bool
+    rounding: Rounding
     calibration_windows: Positive
     calibration_list: Name | None  # a file of clip names, one a line: only these calibrate
     network_rows: Positive  # patches or spectrograms that calibrate a network

@@ -219,10 +219,11 @@ def by_tensorflow(folded, variant, windows, per_channel):
 def test_the_files_are_tensorflows(model, windows, variant, per_channel):
     """Scales, zero points, integers and operators, but for the last digit of a rounding.
 
-    And but for the correction of biases, which TensorFlow's converter does not have.
+    And but for the correction of biases and the rounding by windows, which TensorFlow's converter
+    does not have.
     """
     folded = fold.fold_batch_norm(model)
-    ours = convert.convert(folded, variant, windows, per_channel, correct_bias=False)
+    ours = convert.convert(folded, variant, windows, per_channel, False, "nearest")
     theirs = by_tensorflow(folded, variant, windows, per_channel)
     assert reader.describe(ours)["operators"] == reader.describe(theirs)["operators"]
     for our, their in zip(constants(ours), constants(theirs), strict=True):
@@ -240,7 +241,9 @@ def test_corrected_biases_keep_the_mean(model, windows, per_channel):
     """What rounding weights adds in the mean is taken off; nothing but biases changes."""
     folded = fold.fold_batch_norm(model)
     files = [
-        convert.convert(folded, "_quant_fullint_micro_intio", windows, per_channel, correct)
+        convert.convert(
+            folded, "_quant_fullint_micro_intio", windows, per_channel, correct, "nearest"
+        )
         for correct in (False, True)
     ]
     for plain, corrected in zip(*map(constants, files), strict=True):

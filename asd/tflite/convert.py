@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asd.config import Conversion
+from asd.config import Conversion, Rounding
 from asd.tflite import int8
 from asd.tflite.chain import Dense
 from asd.tflite.fold import check_folded
@@ -105,6 +105,7 @@ def convert(
     windows: np.ndarray | None = None,
     per_channel: bool = True,
     correct_bias: bool = True,
+    rounding: Rounding = "calibrated",
 ) -> bytes:
     """Convert a folded model.
 
@@ -114,7 +115,7 @@ def convert(
     variant : a row of `VARIANTS` or its suffix
     windows : (n, vector_size) float32, dB: calibrates the activations of int8 variants
     per_channel : one scale per output of a layer, or one per weight tensor
-    correct_bias : of calibrated variants, see `int8.quantise`
+    correct_bias, rounding : of calibrated variants, see `int8.quantise`
 
     Returns
     -------
@@ -127,7 +128,7 @@ def convert(
     UserError : batch normalisation is left.
     """
     chosen = [BY_SUFFIX[variant] if isinstance(variant, str) else variant]
-    ((_, content),) = conversions(chain, windows, per_channel, correct_bias, chosen)
+    ((_, content),) = conversions(chain, windows, per_channel, correct_bias, rounding, chosen)
     return content
 
 
@@ -136,6 +137,7 @@ def conversions(
     windows: np.ndarray | None = None,
     per_channel: bool = True,
     correct_bias: bool = True,
+    rounding: Rounding = "calibrated",
     variants: Sequence[Variant] = VARIANTS,
 ) -> Iterator[tuple[Variant, bytes]]:
     """Convert a folded model to several variants, quantised once; see `convert`."""
@@ -149,7 +151,7 @@ def conversions(
             continue
         if integers is None:
             calibration = _calibration(windows, len(chain[0].weights))
-            integers = int8.quantise(chain, calibration, per_channel, correct_bias)
+            integers = int8.quantise(chain, calibration, per_channel, correct_bias, rounding)
         yield variant, writer.of_integers(integers, variant.int8_io)
 
 

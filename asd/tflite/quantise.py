@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.model}: takes {len(chain[0].weights)} elements, the windows of the "
                         f"configuration have {size} (feature.frames x feature.n_mels)")  # fmt: skip
     windows = calibration_windows(args.calibrate, cfg)
-    how = cfg.convert.dense_weights == "per_channel", cfg.convert.bias_correction
+    per_channel = cfg.convert.dense_weights == "per_channel"
+    how = per_channel, cfg.convert.bias_correction, cfg.convert.rounding
     content = convert(fold.prepare(chain, cfg.convert), MCU, windows, *how)
     with files.whole_file(args.out, durable=True) as temporary:
         temporary.write_bytes(content)
