@@ -28,7 +28,14 @@ from asd.embedded import boards, codegen, distance
 from asd.evaluation import serving
 from asd.paths import Paths, record_of
 from asd.tflite import body, fold, litert
-from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
+from asd.tflite.convert import (
+    MCU,
+    VARIANTS,
+    calibration_clips,
+    conversions,
+    spread_windows,
+    way_of,
+)
 
 SERVED = VARIANTS[0], MCU  # what a service may run
 
@@ -57,12 +64,12 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
         chosen = [own[i] for i in calibration_clips(cfg.convert, names)]
         windows = calibration_windows(cfg, clips, chosen)
         calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
-    per_channel = cfg.convert.dense_weights == "per_channel"
+    reconstructs = error is common.reconstruction_error
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
-    how = per_channel, cfg.convert.bias_correction, cfg.convert.rounding, variants
-    contents = dict(conversions(prepared, windows, *how))
+    way = way_of(cfg.convert, keep_score=reconstructs)
+    contents = dict(conversions(prepared, windows, way, variants))
     served = {}
-    if clips and error is common.reconstruction_error:
+    if clips and reconstructs:
         some = sections.Some(clips, own)
         served = {variant: service_facts(cfg, contents[variant], some) for variant in SERVED}
     write(cfg, paths, name, source, contents, calibration, served)

@@ -11,6 +11,7 @@ from common import UserError
 from tests import fuzz, networks
 
 SIZE = 64
+TENSORFLOWS = {"rounding": "nearest", "range_margin": 0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -219,11 +220,11 @@ def by_tensorflow(folded, variant, windows, per_channel):
 def test_the_files_are_tensorflows(model, windows, variant, per_channel):
     """Scales, zero points, integers and operators, but for the last digit of a rounding.
 
-    And but for the correction of biases and the rounding by windows, which TensorFlow's converter
-    does not have.
+    And but for the correction of biases, the rounding by windows and the margin of ranges, which
+    TensorFlow's converter does not have.
     """
     folded = fold.fold_batch_norm(model)
-    ours = convert.convert(folded, variant, windows, per_channel, False, "nearest")
+    ours = convert.convert(folded, variant, windows, per_channel, False, **TENSORFLOWS)
     theirs = by_tensorflow(folded, variant, windows, per_channel)
     assert reader.describe(ours)["operators"] == reader.describe(theirs)["operators"]
     for our, their in zip(constants(ours), constants(theirs), strict=True):
@@ -242,7 +243,7 @@ def test_corrected_biases_keep_the_mean(model, windows, per_channel):
     folded = fold.fold_batch_norm(model)
     files = [
         convert.convert(
-            folded, "_quant_fullint_micro_intio", windows, per_channel, correct, "nearest"
+            folded, "_quant_fullint_micro_intio", windows, per_channel, correct, **TENSORFLOWS
         )
         for correct in (False, True)
     ]

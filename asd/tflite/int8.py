@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,23 @@ from asd.tflite.chain import Dense
 LARGEST_WEIGHT = 127
 LEAST, MOST = -128, 127  # of an activation
 LARGEST_BIAS = 2**30  # leaves as much again of 32 bits for the sum of products
+MOST_OF_MEAN = 0.5  # of the mean errors, that biases take off to keep the score
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a chain becomes integers."""
+
+    per_channel: bool = True  # one scale per output of a layer, or one per weight tensor
+    # Biases make up for what the rounding of weights, and of the layers before, adds to a layer's
+    # outputs in the mean over the windows; Nagel et al. 2019, arXiv:1906.04721, section 4.2.
+    correct_bias: bool = True
+    # calibrated: activations are evened and weights rounded by the windows, see `rounding`;
+    # nearest: as TensorFlow's converter does.
+    rounding: Rounding = "calibrated"
+    range_margin: float = 0.05  # by which share the ranges are wider than what the windows give
+    # With calibrated rounding, of an auto-encoder: its last biases keep the windows' mean score.
+    keep_score: bool = True
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,10 @@ class Scale:
         """clamp(round(values / scale) + zero_point), ties to even, in float32; int8."""
         q = np.rint(values / np.float32(self.scale)) + self.zero_point
         return np.clip(q, LEAST, MOST).astype(np.int8)
+
+    def to_float(self, q: np.ndarray) -> np.ndarray:
+        """(q - zero_point) * scale, float64."""
+        return (q.astype(np.float64) - self.zero_point) * self.scale
 
 
 @dataclass(frozen=True)
@@ -161,49 +182,65 @@ def int8_weights(layer: Dense, scales: np.ndarray) -> np.ndarray:
     return np.clip(q, -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
 
 
-def quantise(
-    chain: Sequence[Dense],
-    windows: np.ndarray,
-    per_channel: bool,
-    correct_bias: bool,
-    how: Rounding = "calibrated",
-) -> list[IntDense]:
+def quantise(chain: Sequence[Dense], windows: np.ndarray, way: Way) -> list[IntDense]:
     """The layers in integers.
 
     Parameters
     ----------
     chain : folded, no batch normalisation
     windows : (n, n_inputs) float32, dB, that calibrate the activations
-    correct_bias : biases make up for what the rounding of weights, and of the layers before, adds
-        to a layer's outputs in the mean over the windows; Nagel et al. 2019, arXiv:1906.04721,
-        section 4.2
-    how : calibrated: activations are evened and weights rounded by the windows, see `rounding`;
-        nearest: as TensorFlow's converter does
     """
+    calibrated = way.rounding == "calibrated"
     extremes, means = calibrate(chain, windows)
-    calibrated = how == "calibrated"
     if calibrated:
-        largest = [high for _, high in extremes[1:]]
-        share = rounding.EVENED_PER_CHANNEL if per_channel else rounding.EVENED_PER_TENSOR
-        chain = rounding.evened(chain, largest, share)
+        chain = rounding.evened(chain, [high for _, high in extremes[1:]], way.per_channel)
         extremes, means = calibrate(chain, windows)
-    source, *outputs = (scale_of(low.min(), high.max()) for low, high in extremes)
+    wider = 1 + way.range_margin
+    source, *outputs = (scale_of(wider * low.min(), wider * high.max()) for low, high in extremes)
     layers, before = [], source
-    q = source.to_int8(windows) if calibrated else None
+    q = source.to_int8(windows)
     for layer, after, mean in zip(chain, outputs, means[:-1], strict=True):
-        scales = weight_scales(layer, per_channel, before.scale)
+        scales = weight_scales(layer, way.per_channel, before.scale)
         steps = scales.astype(np.float64)
-        if q is None:
-            weights, heard = int8_weights(layer, scales), mean
-        else:
+        if calibrated:
             of_q, covariance = rounding.moments(q)
             heard = (of_q - before.zero_point) * before.scale
             weights = rounding.rounded(layer.weights / steps, covariance, LARGEST_WEIGHT)
             weights = np.ascontiguousarray(weights.T, np.int8)
+        else:
+            weights, heard = int8_weights(layer, scales), mean
         bias = layer.bias
-        if correct_bias:
+        if way.correct_bias:
             bias = bias + mean @ layer.weights - (weights @ heard) * steps
         bias = np.rint(bias / (before.scale * steps)).astype(np.int32)
         layers.append(IntDense(weights, bias, scales, layer.relu, before, after))
-        q, before = None if q is None else layers[-1].outputs(q), after
+        q, before = layers[-1].outputs(q) if calibrated else q, after
+    if calibrated and way.keep_score and len(chain[0].weights) == len(chain[-1].bias):
+        layers[-1] = _keeping_score(chain, layers[-1], windows, q)
     return layers
+
+
+def _keeping_score(
+    chain: Sequence[Dense], last: IntDense, windows: np.ndarray, q: np.ndarray
+) -> IntDense:
+    """The last layer with biases by which the windows' mean squared error is the float chain's.
+
+    Rounding adds its own variance to every error. With mean errors m over the windows, biases
+    moved by -t * m take off (1 - (1 - t)^2) * mean(m^2) again.
+
+    Parameters
+    ----------
+    q : (n, n_outputs) int8, what the layers give for the windows
+    """
+    sums, added = np.zeros(q.shape[1]), 0.0
+    for i in range(0, len(q), float_chain.WINDOWS_PER_BLOCK):
+        block = slice(i, i + float_chain.WINDOWS_PER_BLOCK)
+        *_, floats = float_chain.activations(chain, windows[block])
+        errors = last.output.to_float(q[block]) - windows[block].astype(np.float64)
+        sums += errors.sum(axis=0)
+        added += np.square(errors).sum() - np.square(floats - windows[block].astype(float)).sum()
+    means = sums / len(q)
+    power = np.square(means).sum()
+    share = min(added / len(q) / power, 1 - (1 - MOST_OF_MEAN) ** 2) if power else 0.0
+    moved = (1 - np.sqrt(1 - share)) * means / (last.input.scale * last.weight_scales.astype(float))
+    return replace(last, bias=last.bias - np.rint(moved).astype(np.int32))

@@ -16,7 +16,7 @@ from asd.tflite.chain import Dense
 
 # Measured on ad01.h5 and ad01_fp32.tflite, calibrated on either half of the normal files of
 # y_labels_alt.csv: .01 to .1 are as good as each other, 1 is worse.
-DAMPING = 0.05
+DAMPING = 0.01
 # How far channels are brought to one largest value, 0 not at all, 1 wholly; and of what share of
 # the layer's largest a channel's is taken for at least. Measured there, too: .3 to .5 per channel,
 # .2 to .3 per tensor, where it is at the cost of the weights' common scale.
@@ -25,7 +25,7 @@ LEAST_SHARE = 0.1
 ROWS_PER_BLOCK = 1024
 
 
-def evened(chain: Sequence[Dense], largest: Sequence[np.ndarray], share: float) -> list[Dense]:
+def evened(chain: Sequence[Dense], largest: Sequence[np.ndarray], per_channel: bool) -> list[Dense]:
     """The same function with the channels of a ReLU layer nearer to one largest value.
 
     An int8 tensor has one scale for all channels, and a channel that stays small uses few of its
@@ -36,8 +36,8 @@ def evened(chain: Sequence[Dense], largest: Sequence[np.ndarray], share: float) 
     ----------
     chain : folded, no batch normalisation
     largest : of each layer's outputs, arrays (n_outputs,), at least 0
-    share : the factor is (largest of the layer / largest of the channel)^share
     """
+    share = EVENED_PER_CHANNEL if per_channel else EVENED_PER_TENSOR
     chain = [
         Dense(np.array(layer.weights), np.array(layer.bias), relu=layer.relu) for layer in chain
     ]
