@@ -64,12 +64,10 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
         chosen = [own[i] for i in calibration_clips(cfg.convert, names)]
         windows = calibration_windows(cfg, clips, chosen)
         calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
-    reconstructs = error is common.reconstruction_error
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
-    way = way_of(cfg.convert, keep_score=reconstructs)
-    contents = dict(conversions(prepared, windows, way, variants))
+    contents = dict(conversions(prepared, windows, way_of(cfg.convert), variants))
     served = {}
-    if clips and reconstructs:
+    if clips and error is common.reconstruction_error:
         some = sections.Some(clips, own)
         served = {variant: service_facts(cfg, contents[variant], some) for variant in SERVED}
     write(cfg, paths, name, source, contents, calibration, served)

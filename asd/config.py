@@ -82,7 +82,6 @@ class Conversion(Section):
     bias_correction: bool
     rounding: Rounding
     range_margin: Annotated[float, msgspec.Meta(ge=0, le=1)]  # of what the windows' ranges are
-    keep_score: bool
     calibration_windows: Positive
     calibration_list: Name | None  # a file of clip names, one a line: only these calibrate
     network_rows: Positive  # patches or spectrograms that calibrate a network

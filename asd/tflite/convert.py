@@ -101,19 +101,13 @@ def calibration_clips(conversion: Conversion, names: Sequence[str]) -> list[int]
     return chosen
 
 
-def way_of(conversion: Conversion, keep_score: bool) -> Way:
-    """How a configuration has chains quantised.
-
-    Parameters
-    ----------
-    keep_score : the score is the mean squared error of what the chain reconstructs
-    """
+def way_of(conversion: Conversion) -> Way:
+    """How a configuration has chains quantised."""
     return Way(
         per_channel=conversion.dense_weights == "per_channel",
         correct_bias=conversion.bias_correction,
         rounding=conversion.rounding,
         range_margin=conversion.range_margin,
-        keep_score=conversion.keep_score and keep_score,
     )
 
 

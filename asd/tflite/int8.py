@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from asd.tflite.chain import Dense
 LARGEST_WEIGHT = 127
 LEAST, MOST = -128, 127  # of an activation
 LARGEST_BIAS = 2**30  # leaves as much again of 32 bits for the sum of products
-MOST_OF_MEAN = 0.5  # of the mean errors, that biases take off to keep the score
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,7 @@ class Way:
     # calibrated: activations are evened and weights rounded by the windows, see `rounding`;
     # nearest: as TensorFlow's converter does.
     rounding: Rounding = "calibrated"
-    range_margin: float = 0.05  # by which share the ranges are wider than what the windows give
-    # With calibrated rounding, of an auto-encoder: its last biases keep the windows' mean score.
-    keep_score: bool = True
+    range_margin: float = 0.03  # by which share the ranges are wider than what the windows give
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,6 @@ class Scale:
         """clamp(round(values / scale) + zero_point), ties to even, in float32; int8."""
         q = np.rint(values / np.float32(self.scale)) + self.zero_point
         return np.clip(q, LEAST, MOST).astype(np.int8)
-
-    def to_float(self, q: np.ndarray) -> np.ndarray:
-        """(q - zero_point) * scale, float64."""
-        return (q.astype(np.float64) - self.zero_point) * self.scale
 
 
 @dataclass(frozen=True)
@@ -215,32 +208,4 @@ def quantise(chain: Sequence[Dense], windows: np.ndarray, way: Way) -> list[IntD
         bias = np.rint(bias / (before.scale * steps)).astype(np.int32)
         layers.append(IntDense(weights, bias, scales, layer.relu, before, after))
         q, before = layers[-1].outputs(q) if calibrated else q, after
-    if calibrated and way.keep_score and len(chain[0].weights) == len(chain[-1].bias):
-        layers[-1] = _keeping_score(chain, layers[-1], windows, q)
     return layers
-
-
-def _keeping_score(
-    chain: Sequence[Dense], last: IntDense, windows: np.ndarray, q: np.ndarray
-) -> IntDense:
-    """The last layer with biases by which the windows' mean squared error is the float chain's.
-
-    Rounding adds its own variance to every error. With mean errors m over the windows, biases
-    moved by -t * m take off (1 - (1 - t)^2) * mean(m^2) again.
-
-    Parameters
-    ----------
-    q : (n, n_outputs) int8, what the layers give for the windows
-    """
-    sums, added = np.zeros(q.shape[1]), 0.0
-    for i in range(0, len(q), float_chain.WINDOWS_PER_BLOCK):
-        block = slice(i, i + float_chain.WINDOWS_PER_BLOCK)
-        *_, floats = float_chain.activations(chain, windows[block])
-        errors = last.output.to_float(q[block]) - windows[block].astype(np.float64)
-        sums += errors.sum(axis=0)
-        added += np.square(errors).sum() - np.square(floats - windows[block].astype(float)).sum()
-    means = sums / len(q)
-    power = np.square(means).sum()
-    share = min(added / len(q) / power, 1 - (1 - MOST_OF_MEAN) ** 2) if power else 0.0
-    moved = (1 - np.sqrt(1 - share)) * means / (last.input.scale * last.weight_scales.astype(float))
-    return replace(last, bias=last.bias - np.rint(moved).astype(np.int32))

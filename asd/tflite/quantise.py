@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.model}: takes {len(chain[0].weights)} elements, the windows of the "
                         f"configuration have {size} (feature.frames x feature.n_mels)")  # fmt: skip
     windows = calibration_windows(args.calibrate, cfg)
-    way = way_of(cfg.convert, keep_score=True)
-    ((_, content),) = conversions(fold.prepare(chain, cfg.convert), windows, way, [MCU])
+    prepared, way = fold.prepare(chain, cfg.convert), way_of(cfg.convert)
+    ((_, content),) = conversions(prepared, windows, way, [MCU])
     with files.whole_file(args.out, durable=True) as temporary:
         temporary.write_bytes(content)
     facts = reader.describe(content)
