@@ -30,7 +30,14 @@ from asd.embedded import stream as stream_in_c
 from asd.evaluation import serving, streaming
 from asd.paths import Paths, record_of
 from asd.tflite import body, fold, litert
-from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
+from asd.tflite.convert import (
+    MCU,
+    VARIANTS,
+    calibration_clips,
+    conversions,
+    spread_windows,
+    way_of,
+)
 
 SERVED = VARIANTS[0], MCU  # what a service may run
 
@@ -60,10 +67,8 @@ def convert(cfg, paths, chain, error, source, model, clips, machine_type, sectio
         chosen = [own[i] for i in calibration_clips(cfg.convert, names)]
         windows = calibration_windows(cfg, clips, chosen)
         calibration = provenance.of_calibration(cfg, clips, chosen, len(windows))
-    per_channel = cfg.convert.dense_weights == "per_channel"
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
-    how = per_channel, cfg.convert.bias_correction, variants
-    contents = dict(conversions(prepared, windows, *how))
+    contents = dict(conversions(prepared, windows, way_of(cfg.convert), variants))
     served, stream = {}, None
     if clips and error is common.reconstruction_error:
         some = sections.Some(clips, own)

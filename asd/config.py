@@ -90,6 +90,9 @@ class Streaming(Section):
             raise ValueError(f"alarm [{k}, {n}] asks for more decisions than it looks at")
 
 
+Rounding = Literal["nearest", "calibrated"]  # of the weights of calibrated int8 files
+
+
 class Conversion(Section):
     """How the Keras model becomes TFLite files."""
 
@@ -97,6 +100,8 @@ class Conversion(Section):
     dense_weights: Literal["per_channel", "per_tensor"]
     equalise: bool
     bias_correction: bool
+    rounding: Rounding
+    range_margin: Annotated[float, msgspec.Meta(ge=0, le=1)]  # of what the windows' ranges are
     calibration_windows: Positive
     calibration_list: Name | None  # a file of clip names, one a line: only these calibrate
     network_rows: Positive  # patches or spectrograms that calibrate a network

@@ -769,6 +769,7 @@ def submitted(tmp_path, finished):
             "dense_weights": "per_channel",
             "equalise": True,
             "bias_correction": True,
+            "rounding": "calibrated",
         },
         "calibration": {"windows": 10_000, "clips": 100},
     }
@@ -797,6 +798,7 @@ def test_a_rehearsal_is_written_and_marked(submitted, tmp_path, capsys):
     assert text["Board Name"].startswith("REHEARSAL, emulated, not a result")
     assert "per-channel weights" in text["Quantization Method"]
     assert "10000 windows of training clips, biases" in text["Quantization Method"]
+    assert "each weight is rounded so that" in text["Quantization Method"]
     assert (home / "code/ad/asd-c/quantisation.json").is_file()
     found = sorted(path.name for path in (home / "code/ad/asd-c/device").iterdir())
     assert found == ["main.c"]

@@ -5,12 +5,13 @@ import pytest
 
 import keras_model
 from asd import config
-from asd.tflite import chain, convert, fold, int8, keras_chain, litert, reader
+from asd.tflite import chain, convert, fold, int8, keras_chain, litert, reader, rounding
 from asd.tflite.convert import BY_SUFFIX, VARIANTS
 from common import UserError
 from tests import fuzz, networks
 
 SIZE = 64
+TENSORFLOWS = {"rounding": "nearest", "range_margin": 0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -219,10 +220,11 @@ def by_tensorflow(folded, variant, windows, per_channel):
 def test_the_files_are_tensorflows(model, windows, variant, per_channel):
     """Scales, zero points, integers and operators, but for the last digit of a rounding.
 
-    And but for the correction of biases, which TensorFlow's converter does not have.
+    And but for the correction of biases, the rounding by windows and the margin of ranges, which
+    TensorFlow's converter does not have.
     """
     folded = fold.fold_batch_norm(model)
-    ours = convert.convert(folded, variant, windows, per_channel, correct_bias=False)
+    ours = convert.convert(folded, variant, windows, per_channel, False, **TENSORFLOWS)
     theirs = by_tensorflow(folded, variant, windows, per_channel)
     assert reader.describe(ours)["operators"] == reader.describe(theirs)["operators"]
     for our, their in zip(constants(ours), constants(theirs), strict=True):
@@ -240,7 +242,9 @@ def test_corrected_biases_keep_the_mean(model, windows, per_channel):
     """What rounding weights adds in the mean is taken off; nothing but biases changes."""
     folded = fold.fold_batch_norm(model)
     files = [
-        convert.convert(folded, "_quant_fullint_micro_intio", windows, per_channel, correct)
+        convert.convert(
+            folded, "_quant_fullint_micro_intio", windows, per_channel, correct, **TENSORFLOWS
+        )
         for correct in (False, True)
     ]
     for plain, corrected in zip(*map(constants, files), strict=True):
@@ -250,6 +254,81 @@ def test_corrected_biases_keep_the_mean(model, windows, per_channel):
     expected = run(folded, windows).mean(axis=0)
     off = [np.abs(litert.predictor(file)(windows).mean(axis=0) - expected) for file in files]
     assert off[1].mean() < 0.5 * off[0].mean()
+
+
+def test_rounding_by_windows_is_nearer_than_to_the_nearest():
+    """Of inputs that go together, as bands do; the error is that of the definition."""
+    rng = np.random.default_rng(3)
+    inputs = np.clip(rng.normal(0, 8, (2000, 4)) @ rng.normal(0, 1, (4, 20)), -128, 127)
+    inputs = np.rint(inputs + rng.normal(0, 1, inputs.shape)).clip(-128, 127).astype(np.int8)
+    mean, covariance = rounding.moments(inputs)
+    np.testing.assert_array_equal(mean, inputs.astype(float).mean(axis=0))
+    np.testing.assert_allclose(covariance, np.cov(inputs.T, bias=True), rtol=1e-9, atol=1e-9)
+    weights = rng.uniform(-127, 127, (20, 30))
+    found = rounding.rounded(weights, covariance, 127)
+    np.testing.assert_array_equal(found, np.rint(found))
+    assert np.abs(found).max() <= 127
+
+    def error(integers):
+        apart = (inputs - mean) @ (integers - weights)
+        return np.square(apart).mean()
+
+    assert error(found) < 0.2 * error(np.rint(weights))
+    # Inputs that do not go together, or say nothing, leave nothing to make up for.
+    for nothing in (np.diag(np.arange(1.0, 21)), np.zeros((20, 20))):
+        np.testing.assert_array_equal(rounding.rounded(weights, nothing, 127), np.rint(weights))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_evened_activations_are_the_same_function(model, windows, per_channel):
+    folded = fold.fold_batch_norm(model)
+    extremes, _ = int8.calibrate(folded, windows)
+    evened = rounding.evened(folded, [high for _, high in extremes[1:]], per_channel)
+    assert_same(run(evened, windows), run(folded, windows))
+    after, _ = int8.calibrate(evened, windows)
+    for (_, wide), (_, narrow) in zip(extremes[1:-1], after[1:-1], strict=True):
+        alive = wide > 0.01 * wide.max()
+        assert np.ptp(np.log(narrow[alive])) < 0.9 * np.ptp(np.log(wide[alive]))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_rounding_by_windows_keeps_outputs_nearer(per_channel):
+    """As the file runs, on windows that calibrated and on others that go together likewise."""
+    rng = np.random.default_rng(5)
+    layers = [
+        chain.Dense(rng.normal(0, 1 / np.sqrt(n), (n, m)), rng.normal(0, 1, m), relu=n < 128)
+        for n, m in ((SIZE, 96), (96, 96), (96, 128), (128, 8))
+    ]
+    windows = rng.normal(0, 1, (2000, 6)) @ rng.normal(0, 3, (6, SIZE)) - 20
+    windows = (windows + rng.normal(0, 0.3, windows.shape)).astype(np.float32)
+    expected = run(layers, windows)
+    errors = {}
+    for how in ("nearest", "calibrated"):
+        way = {"per_channel": per_channel, "rounding": how}
+        predict = litert.predictor(convert.convert(layers, convert.MCU, windows[::2], **way))
+        errors[how] = np.square(predict(windows) - expected)
+    for part in (slice(0, None, 2), slice(1, None, 2)):
+        assert errors["calibrated"][part].mean() < 0.8 * errors["nearest"][part].mean()
+
+
+def test_integers_run_as_litert_runs_them(model, windows):
+    """What later layers are rounded for is what the file gives."""
+    folded = fold.fold_batch_norm(model)
+    layers = int8.quantise(folded, windows, int8.Way())
+    content = convert.convert(folded, convert.MCU, windows)
+    q = first = layers[0].input.to_int8(windows)
+    for layer in layers:
+        q = layer.outputs(q)
+    np.testing.assert_array_equal(q, litert.runner(content)(first))
+
+
+def test_ranges_have_their_margin(model, windows):
+    folded = fold.fold_batch_norm(model)
+    scales = [
+        [layer.output.scale for layer in int8.quantise(folded, windows, int8.Way(range_margin=m))]
+        for m in (0, 0.1)
+    ]
+    np.testing.assert_allclose(np.divide(*scales[::-1]), 1.1, rtol=1e-5)
 
 
 def test_constants_are_aligned(contents):

@@ -128,10 +128,17 @@ def quantisation_words(facts: dict[str, Any]) -> str:
     if per == "per-tensor" and facts["conversion"]["equalise"]:
         equal = " after cross-layer equalisation"
     count = (facts.get("calibration") or {}).get("windows", 0)
+    chosen = ""
+    if facts["conversion"].get("rounding") == "calibrated":
+        chosen = (
+            "; layer by layer, each weight is rounded so that it makes up for the rounding of "
+            "those before it, by the covariance of the layer's int8 inputs, and ranges of ReLU "
+            "channels are brought nearer to each other; closed forms, no training"
+        )
     corrected = ", biases corrected" if facts["conversion"].get("bias_correction") else ""
     return (
         f"post-training int8 of {facts['source']['model']}, {per} weights{equal}, batch norm "
-        f"folded, calibrated on {count} windows of training clips{corrected}"
+        f"folded, calibrated on {count} windows of training clips{corrected}{chosen}"
     )
 
 

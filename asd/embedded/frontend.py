@@ -82,9 +82,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "decibels": f"{decibels:.9g}F",
         "log_c0": log[0],
         "horner": "\n".join(f"    p = p * t + {c};" for c in log[1:]).replace("+ -", "- "),
-        "horner_vectors": "\n".join(
-            f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]
-        ),
+        "horner_vectors": "\n".join(f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]),
     }
     for part in PARTS:
         values[part] = codegen.fill(f"frontend/{part}.c.in", values).rstrip()

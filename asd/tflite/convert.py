@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from asd.config import Conversion
 from asd.tflite import int8
 from asd.tflite.chain import Dense
 from asd.tflite.fold import check_folded
+from asd.tflite.int8 import Way
 from common import UserError
 
 
@@ -99,12 +101,23 @@ def calibration_clips(conversion: Conversion, names: Sequence[str]) -> list[int]
     return chosen
 
 
+def way_of(conversion: Conversion) -> Way:
+    """How a configuration has chains quantised."""
+    return Way(
+        per_channel=conversion.dense_weights == "per_channel",
+        correct_bias=conversion.bias_correction,
+        rounding=conversion.rounding,
+        range_margin=conversion.range_margin,
+    )
+
+
 def convert(
     chain: Sequence[Dense],
     variant: Variant | str,
     windows: np.ndarray | None = None,
     per_channel: bool = True,
     correct_bias: bool = True,
+    **more: Any,
 ) -> bytes:
     """Convert a folded model.
 
@@ -114,7 +127,7 @@ def convert(
     variant : a row of `VARIANTS` or its suffix
     windows : (n, vector_size) float32, dB: calibrates the activations of int8 variants
     per_channel : one scale per output of a layer, or one per weight tensor
-    correct_bias : of calibrated variants, see `int8.quantise`
+    correct_bias, more : of calibrated variants, see `int8.Way`
 
     Returns
     -------
@@ -127,29 +140,28 @@ def convert(
     UserError : batch normalisation is left.
     """
     chosen = [BY_SUFFIX[variant] if isinstance(variant, str) else variant]
-    ((_, content),) = conversions(chain, windows, per_channel, correct_bias, chosen)
+    ((_, content),) = conversions(chain, windows, Way(per_channel, correct_bias, **more), chosen)
     return content
 
 
 def conversions(
     chain: Sequence[Dense],
     windows: np.ndarray | None = None,
-    per_channel: bool = True,
-    correct_bias: bool = True,
+    way: Way | None = None,
     variants: Sequence[Variant] = VARIANTS,
 ) -> Iterator[tuple[Variant, bytes]]:
     """Convert a folded model to several variants, quantised once; see `convert`."""
     from asd.tflite import writer
 
     check_folded(chain)
-    integers = None
+    way, integers = way or Way(), None
     for variant in variants:
         if not variant.calibrated:
-            yield variant, writer.of_floats(chain, variant.quantised, per_channel)
+            yield variant, writer.of_floats(chain, variant.quantised, way.per_channel)
             continue
         if integers is None:
             calibration = _calibration(windows, len(chain[0].weights))
-            integers = int8.quantise(chain, calibration, per_channel, correct_bias)
+            integers = int8.quantise(chain, calibration, way)
         yield variant, writer.of_integers(integers, variant.int8_io)
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asd.config import Rounding
 from asd.tflite import chain as float_chain
+from asd.tflite import rounding
 from asd.tflite.chain import Dense
 
 LARGEST_WEIGHT = 127
@@ -21,11 +23,30 @@ LARGEST_BIAS = 2**30  # leaves as much again of 32 bits for the sum of products
 
 
 @dataclass(frozen=True)
+class Way:
+    """How a chain becomes integers."""
+
+    per_channel: bool = True  # one scale per output of a layer, or one per weight tensor
+    # Biases make up for what the rounding of weights, and of the layers before, adds to a layer's
+    # outputs in the mean over the windows; Nagel et al. 2019, arXiv:1906.04721, section 4.2.
+    correct_bias: bool = True
+    # calibrated: activations are evened and weights rounded by the windows, see `rounding`;
+    # nearest: as TensorFlow's converter does.
+    rounding: Rounding = "calibrated"
+    range_margin: float = 0.03  # by which share the ranges are wider than what the windows give
+
+
+@dataclass(frozen=True)
 class Scale:
     """How int8 activations stand for real values."""
 
     scale: float  # a float32
     zero_point: int
+
+    def to_int8(self, values: np.ndarray) -> np.ndarray:
+        """clamp(round(values / scale) + zero_point), ties to even, in float32; int8."""
+        q = np.rint(values / np.float32(self.scale)) + self.zero_point
+        return np.clip(q, LEAST, MOST).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,17 @@ class IntDense:
         bias = 0 if self.bias is None else self.bias.astype(np.int64)
         return bias - self.input.zero_point * sums
 
+    def outputs(self, inputs: np.ndarray) -> np.ndarray:
+        """The outputs as XNNPACK has them, rounded once; (n, inputs) int8 -> (n, outputs) int8."""
+        weights, bias = self.weights.T.astype(np.float64), self.raw_bias
+        found = np.empty((len(inputs), len(bias)), np.int8)
+        for i in range(0, len(inputs), float_chain.WINDOWS_PER_BLOCK):
+            block = slice(i, i + float_chain.WINDOWS_PER_BLOCK)
+            acc = inputs[block].astype(np.float64) @ weights + bias  # exact
+            q = np.rint(acc.astype(np.float32) * self.scales) + self.output.zero_point
+            found[block] = np.clip(q, self.low, MOST)
+        return found
+
     def multipliers(self) -> tuple[np.ndarray, np.ndarray]:
         """The same factor as TFLite Micro has it: q * 2^(shift - 31), q in [2^30, 2^31).
 
@@ -103,7 +135,9 @@ def multiplier(factor: float) -> tuple[int, int]:
     return (2**31 - 1, 30) if exponent > 30 else (q, exponent)
 
 
-def calibrate(chain: Sequence[Dense], windows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+def calibrate(
+    chain: Sequence[Dense], windows: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What values the input and the layers' outputs take.
 
     Parameters
@@ -112,18 +146,20 @@ def calibrate(chain: Sequence[Dense], windows: np.ndarray) -> tuple[np.ndarray, 
 
     Returns
     -------
-    ranges : (1 + n_layers, 2) float64, the least and the largest, and 0 between them
-    means : of each input and output, 1 + n_layers arrays of float64
+    extremes : of each input and output the least and the largest, and 0 between them; 1 + n_layers
+        arrays (2, width) of float64
+    means : likewise, (width,)
     """
-    ranges = np.zeros((1 + len(chain), 2))
-    sums = [np.zeros(len(chain[0].weights)), *(np.zeros(len(layer.bias)) for layer in chain)]
+    widths = [len(chain[0].weights), *(len(layer.bias) for layer in chain)]
+    extremes, sums = [np.zeros((2, width)) for width in widths], [np.zeros(n) for n in widths]
     for i in range(0, len(windows), float_chain.WINDOWS_PER_BLOCK):
         block = windows[i : i + float_chain.WINDOWS_PER_BLOCK]
         of_block = [block, *float_chain.activations(chain, block)]
-        for limits, total, values in zip(ranges, sums, of_block, strict=True):
-            limits[:] = min(limits[0], values.min()), max(limits[1], values.max())
+        for (least, largest), total, values in zip(extremes, sums, of_block, strict=True):
+            np.minimum(least, values.min(axis=0), out=least)
+            np.maximum(largest, values.max(axis=0), out=largest)
             total += values.sum(axis=0)
-    return ranges, [total / len(windows) for total in sums]
+    return extremes, [total / len(windows) for total in sums]
 
 
 def scale_of(low: float, high: float) -> Scale:
@@ -158,28 +194,37 @@ def int8_weights(layer: Dense, scales: np.ndarray) -> np.ndarray:
     return np.clip(q, -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
 
 
-def quantise(
-    chain: Sequence[Dense], windows: np.ndarray, per_channel: bool, correct_bias: bool
-) -> list[IntDense]:
+def quantise(chain: Sequence[Dense], windows: np.ndarray, way: Way) -> list[IntDense]:
     """The layers in integers.
 
     Parameters
     ----------
     chain : folded, no batch normalisation
     windows : (n, n_inputs) float32, dB, that calibrate the activations
-    correct_bias : biases make up for what the rounding of weights adds to a layer's outputs in
-        the mean over the windows; Nagel et al. 2019, arXiv:1906.04721, section 4.2
     """
-    ranges, means = calibrate(chain, windows)
-    source, *outputs = (scale_of(low, high) for low, high in ranges)
+    calibrated = way.rounding == "calibrated"
+    extremes, means = calibrate(chain, windows)
+    if calibrated:
+        chain = rounding.evened(chain, [high for _, high in extremes[1:]], way.per_channel)
+        extremes, means = calibrate(chain, windows)
+    wider = 1 + way.range_margin
+    source, *outputs = (scale_of(wider * low.min(), wider * high.max()) for low, high in extremes)
     layers, before = [], source
+    q = source.to_int8(windows)
     for layer, after, mean in zip(chain, outputs, means[:-1], strict=True):
-        scales = weight_scales(layer, per_channel, before.scale)
-        weights, bias = int8_weights(layer, scales), layer.bias
+        scales = weight_scales(layer, way.per_channel, before.scale)
         steps = scales.astype(np.float64)
-        if correct_bias:
-            bias = bias + mean @ layer.weights - (weights @ mean) * steps
+        if calibrated:
+            of_q, covariance = rounding.moments(q)
+            heard = (of_q - before.zero_point) * before.scale
+            weights = rounding.rounded(layer.weights / steps, covariance, LARGEST_WEIGHT)
+            weights = np.ascontiguousarray(weights.T, np.int8)
+        else:
+            weights, heard = int8_weights(layer, scales), mean
+        bias = layer.bias
+        if way.correct_bias:
+            bias = bias + mean @ layer.weights - (weights @ heard) * steps
         bias = np.rint(bias / (before.scale * steps)).astype(np.int32)
         layers.append(IntDense(weights, bias, scales, layer.relu, before, after))
-        before = after
+        q, before = layers[-1].outputs(q) if calibrated else q, after
     return layers

@@ -22,7 +22,7 @@ from asd import cli, config, files, rows
 from asd.config import BASELINE, Config
 from asd.corpora import survey
 from asd.tflite import flatbuffer, fold, reader
-from asd.tflite.convert import MCU, calibration_clips, convert, spread_windows
+from asd.tflite.convert import MCU, calibration_clips, conversions, spread_windows, way_of
 from common import Feature, UnusableClip, UserError
 
 
@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"{args.model}: takes {len(chain[0].weights)} elements, the windows of the "
                         f"configuration have {size} (feature.frames x feature.n_mels)")  # fmt: skip
     windows = calibration_windows(args.calibrate, cfg)
-    how = cfg.convert.dense_weights == "per_channel", cfg.convert.bias_correction
-    content = convert(fold.prepare(chain, cfg.convert), MCU, windows, *how)
+    prepared, way = fold.prepare(chain, cfg.convert), way_of(cfg.convert)
+    ((_, content),) = conversions(prepared, windows, way, [MCU])
     with files.whole_file(args.out, durable=True) as temporary:
         temporary.write_bytes(content)
     facts = reader.describe(content)
