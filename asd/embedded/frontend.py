@@ -177,15 +177,15 @@ def _bands(feature: Feature, unit: int) -> _Mel:
 
 
 def _integers(mel: _Mel, feature: Feature) -> str:
-    """The weights of each band times a power of two, so that their sum has 32 bits; silence; log2."""
+    """The weights of each band times a power of two, so that their sum has 31 bits; silence; log2."""
     parts = np.split(mel.weights.astype(np.float64), np.cumsum(mel.counts)[:-1])
-    largest = 2.0**32 - feature.n_fft  # with what rounding can add
+    largest = 2.0**31 - feature.n_fft  # with what rounding can add
     exponents = np.array([int(np.floor(np.log2(largest / (p.sum() or 1)))) for p in parts])
     weights = [np.rint(np.ldexp(p, int(e))) for p, e in zip(parts, exponents, strict=True)]
     decibels = 20 / feature.power * np.log10(2) * 65536
     logarithms = np.rint(np.log2(1 + np.arange(33) / 32) * 65536).astype(int)
     return (
-        codegen.array("uint32_t", "weights", np.concatenate(weights).astype(int), "{}U")
+        codegen.array("int32_t", "weights", np.concatenate(weights).astype(int), "{}")
         + codegen.array("int8_t", "exponents", exponents, "{}")
         + codegen.array("uint32_t", "logarithms", logarithms, "{}U")
         + f"#define DECIBELS {round(decibels)} /* of a factor of 2, * 65536 */\n"
