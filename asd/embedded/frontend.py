@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,13 +118,13 @@ def _tables(feature: Feature, points: int, radix: int, name: str) -> str:
     text = codegen.array("uint16_t", "order", _order(points // radix)[::4], "{}")
     text += codegen.array("int32_t", "twiddles", triples, "TWICE({})")
     text += codegen.array("int32_t", "split", split, "TWICE({})")
-    mel = _bands(feature, 4)
-    exact = _bands(feature, 1)
+    mel = bands(feature, 4)
+    exact = bands(feature, 1)
     return (
         text
         + f"\n#if {name.upper()}_FRONTEND_FLOAT\n"
         + mel.arrays()
-        + codegen.array("float", "weights", mel.weights, "{:.9g}F").replace(" 0F", " 0.0F")
+        + floats("weights", mel.weights)
         + "#else\n"
         + exact.arrays()
         + _integers(exact, feature)
@@ -137,6 +138,13 @@ def _turns(turns: np.ndarray, unit: float) -> np.ndarray:
     return np.minimum(np.rint(pairs * unit), 2**30 - 1).astype(int)  # twice it has 32 bits
 
 
+def floats(name: str, values: np.ndarray) -> str:
+    """A constant array of C of float32 values."""
+    texts = [f"{value:.9g}" for value in values.tolist()]
+    texts = [text if re.search("[.e]", text) else f"{text}.0" for text in texts]
+    return codegen.array("float", name, np.array(texts, object), "{}F")
+
+
 def _order(n: int) -> np.ndarray:
     """0 to n - 1, a power of 4, each with its digits to base 4 from behind."""
     turned = np.zeros(1, int)
@@ -145,7 +153,7 @@ def _order(n: int) -> np.ndarray:
     return turned
 
 
-class _Mel(NamedTuple):
+class Mel(NamedTuple):
     """The weights of all bands one after the other, without their zeros."""
 
     first: np.ndarray  # (n_mels,) int, first bin of each band
@@ -160,7 +168,7 @@ class _Mel(NamedTuple):
         )
 
 
-def _bands(feature: Feature, unit: int) -> _Mel:
+def bands(feature: Feature, unit: int) -> Mel:
     """The bands, each with zeros at its end where its weights are no multiple of the unit.
 
     An empty band has a unit of zeros; and of units there are empty bands to a multiple of them.
@@ -173,10 +181,10 @@ def _bands(feature: Feature, unit: int) -> _Mel:
         first.append(start)
         counts.append(-(-n // unit))
         weights.append(np.pad(one[start : start + n], (0, -n % unit)))
-    return _Mel(np.array(first), np.array(counts), np.concatenate(weights))
+    return Mel(np.array(first), np.array(counts), np.concatenate(weights))
 
 
-def _integers(mel: _Mel, feature: Feature) -> str:
+def _integers(mel: Mel, feature: Feature) -> str:
     """The weights of each band times a power of two, so that their sum has 31 bits; silence; log2."""
     parts = np.split(mel.weights.astype(np.float64), np.cumsum(mel.counts)[:-1])
     largest = 2.0**31 - feature.n_fft  # with what rounding can add
@@ -210,6 +218,7 @@ class Ran(NamedTuple):
     instructions: int | None = None  # of a frame, the most
     code_bytes: int | None = None
     constant_bytes: int | None = None
+    work_bytes: int | None = None
     stack_bytes: int | None = None
 
 
@@ -254,17 +263,28 @@ def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray)
     target.mkdir(parents=True, exist_ok=True)
     main = [boards.MCU / name for name in FIRMWARE]
     firmware = boards.build(board, folder, target, main, files=names())
-    samples.astype(np.int16).tofile(target / SAMPLES)
+    return emulate(board, target, firmware, samples)
+
+
+def emulate(board: boards.Board, folder: Path, firmware: Path, samples: np.ndarray) -> Ran:
+    """Run the firmware of `FIRMWARE` over samples, int16.
+
+    Raises
+    ------
+    UserError : see `boards.run`.
+    """
+    samples.astype(np.int16).tofile(folder / SAMPLES)
     timeout = boards.TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_SAMPLE * len(samples)
-    report = boards.emulate(board, target, firmware, timeout, LEVELS)
-    sections = boards.section_bytes(board, target, firmware)
+    report = boards.emulate(board, folder, firmware, timeout, LEVELS)
+    sections = boards.section_bytes(board, folder, firmware)
     try:
-        levels = np.fromfile(target / LEVELS, np.float32 if board.has_float_unit else np.int32)
+        levels = np.fromfile(folder / LEVELS, np.float32 if board.has_float_unit else np.int32)
         return Ran(
             levels.reshape(-1, int(report["mels"])),
             int(report["instructions_max"]),
             sections[".model_code"],
             sections[".model_constants"],
+            int(report["work_bytes"]),
             int(report["stack_bytes"]),
         )
     except (ValueError, KeyError, FileNotFoundError) as error:
