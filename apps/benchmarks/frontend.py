@@ -2,7 +2,7 @@
 
     python -m apps.benchmarks.frontend [-c FILE.yaml] [--boards NAME ...]
 
-CMSIS-DSP's C is that of the package cmsisdsp, which pip fetches into a folder for the time it takes.
+CMSIS-DSP's C is that of the package cmsisdsp, which pip fetches for the time it takes.
 Prints, for each board, instructions a frame, flash, memory, and how far the levels are from those
 of common.log_mel; exit status 1 where ours take more than MOST of theirs.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 import common
 from asd import cli, config
-from asd.embedded import boards, codegen, frontend, processes
+from asd.embedded import boards, frontend, processes
 from common import Feature, UserError
 
 MOST = 0.9  # of CMSIS-DSP's instructions
@@ -95,7 +95,8 @@ def peer(
     target = work / f"{board.name}_cmsis"
     _write_peer(feature, sources, target / "model")
     (target / "mcu").symlink_to(boards.MCU, target_is_directory=True)
-    flags = [*board.cpu_flags, "-w", "-ffp-contract=fast", "-Imodel", f"-I{sources}/Include", f"-I{sources}/PrivateInclude", DEFINES]
+    includes = [f"-I{path}" for path in ("model", sources / "Include", sources / "PrivateInclude")]
+    flags = [*board.cpu_flags, *includes, "-w", "-ffp-contract=fast", DEFINES]
     flags += [HELIUM] if board.core == "Cortex-M55" else []
     command = ["make", "-f", "mcu/Makefile", f"BOARD={board.name}", "MODEL=model", "BUILD=build",
                f"CPUFLAGS={' '.join(flags)}", "LDLIBS=-lm",
@@ -145,7 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # It has no use for a channel, and for no other number.
     feature = msgspec.structs.replace(feature, channel=None)
     worst = 0.0
-    print(f"{'core':<12}{'':<10}{'instructions':>13}{'flash':>9}{'work':>8}{'stack':>7}{'off by':>9}")
+    print(f"{'core':<12}{'':<10}{'instructions':>13}{'flash':>9}{'work':>8}{'stack':>7}"
+          f"{'off by':>9}")  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         sources = fetch(work)

@@ -12,7 +12,7 @@ import argparse
 import ctypes
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +57,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
     UserError : see `check`.
     """
     check(feature)
+    codegen.check_name(name)
     points = feature.n_fft // 2
     log2_points = points.bit_length() - 1
     radix = 4 if log2_points % 2 == 0 else 8
@@ -83,9 +84,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "decibels": f"{decibels:.9g}F",
         "log_c0": log[0],
         "horner": "\n".join(f"    p = p * t + {c};" for c in log[1:]).replace("+ -", "- "),
-        "horner_vectors": "\n".join(
-            f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]
-        ),
+        "horner_vectors": "\n".join(f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]),
     }
     for part in PARTS:
         values[part] = codegen.fill(f"frontend/{part}.c.in", values).rstrip()
@@ -185,7 +184,7 @@ def bands(feature: Feature, unit: int) -> Mel:
 
 
 def _integers(mel: Mel, feature: Feature) -> str:
-    """The weights of each band times a power of two, so that their sum has 31 bits; silence; log2."""
+    """The weights of each band times a power of two, so that their sum has 31 bits; logarithms."""
     parts = np.split(mel.weights.astype(np.float64), np.cumsum(mel.counts)[:-1])
     largest = 2.0**31 - feature.n_fft  # with what rounding can add
     exponents = np.array([int(np.floor(np.log2(largest / (p.sum() or 1)))) for p in parts])
@@ -212,24 +211,29 @@ def write(feature: Feature, folder: Path, name: str = "model") -> list[Path]:
 
 
 class Ran(NamedTuple):
-    """What the C gave, and on a board what it costs there."""
+    """What the C gave on a board, and what it costs there."""
 
     levels: np.ndarray  # (n_frames, n_mels), float32 in dB or int32 in dB * 65536
-    instructions: int | None = None  # of a frame, the most
-    code_bytes: int | None = None
-    constant_bytes: int | None = None
-    work_bytes: int | None = None
-    stack_bytes: int | None = None
+    instructions: int  # of a frame, the most, with those of the call
+    code_bytes: int
+    constant_bytes: int
+    work_bytes: int
+    stack_bytes: int
 
 
 def on_host(
-    folder: Path, work: Path, samples: np.ndarray, feature: Feature, flags: Sequence[str] = ()
-) -> Ran:
-    """Run it on this machine over samples, int16, without padding.
+    folder: Path, work: Path, feature: Feature, flags: Sequence[str] = ()
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The front end compiled for this machine, as a function.
 
     Parameters
     ----------
-    flags : of the compiler; `FIXED` for integer levels
+    flags : of the compiler; with `FIXED` levels are integers
+
+    Returns
+    -------
+    function (n_samples,) int16, which are not padded -> (n_frames, n_mels), float32 in dB or int32
+    in dB * 65536
 
     Raises
     ------
@@ -239,17 +243,21 @@ def on_host(
     target = work / ("fixed" if FIXED in flags else "float")
     target.mkdir(parents=True, exist_ok=True)
     library = ctypes.CDLL(str(host.build(folder, target, flags, ["model_frontend.c"])))
-    samples = np.ascontiguousarray(samples, np.int16)
-    n_frames = 1 + (len(samples) - feature.n_fft) // feature.hop_length
-    levels = np.empty((n_frames, feature.n_mels), np.int32 if FIXED in flags else np.float32)
     memory = (ctypes.c_uint64 * (feature.n_fft // 2 + 2))()
-    for t, row in enumerate(levels):
-        # In two parts, at another place each time.
-        start, n_first = t * feature.hop_length, t * feature.hop_length % (feature.n_fft + 1)
-        first = samples.ctypes.data + 2 * start
-        pointers = [ctypes.c_void_p(one) for one in (first, first + 2 * n_first, row.ctypes.data)]
-        library.model_log_mel(pointers[0], n_first, *pointers[1:], memory)
-    return Ran(levels)
+
+    def levels_of(samples: np.ndarray) -> np.ndarray:
+        samples = np.ascontiguousarray(samples, np.int16)
+        n_frames = 1 + (len(samples) - feature.n_fft) // feature.hop_length
+        levels = np.empty((n_frames, feature.n_mels), np.int32 if FIXED in flags else np.float32)
+        for t, row in enumerate(levels):
+            # In two parts, at another place each time.
+            start, n_first = t * feature.hop_length, t * feature.hop_length % (feature.n_fft + 1)
+            first = samples.ctypes.data + 2 * start
+            pointers = [ctypes.c_void_p(p) for p in (first, first + 2 * n_first, row.ctypes.data)]
+            library.model_log_mel(pointers[0], n_first, *pointers[1:], memory)
+        return levels
+
+    return levels_of
 
 
 def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray) -> Ran:
