@@ -126,7 +126,7 @@ def compare(
     return ours, peer(board, feature, sources, work, samples)
 
 
-def _far(ran: frontend.Ran, feature: Feature) -> float:
+def far(ran: frontend.Ran, feature: Feature) -> float:
     """The largest distance of a level above -100 dB from Python's, dB."""
     expected = common.log_mel(sounds(feature).astype(np.float32) / 32768, feature)
     return float(np.abs(ran.levels - expected)[expected > -100].max())
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for label, ran in (("ours", ours), ("CMSIS-DSP", theirs)):
                 print(f"{board.core:<12}{label:<10}{ran.instructions:>13,}"
                       f"{ran.code_bytes + ran.constant_bytes:>9,}{ran.work_bytes:>8,}"
-                      f"{ran.stack_bytes:>7,}{_far(ran, feature):>6.3f} dB")  # fmt: skip
+                      f"{ran.stack_bytes:>7,}{far(ran, feature):>6.3f} dB")  # fmt: skip
             ratio = ours.instructions / theirs.instructions
             print(f"{board.core:<12}{'ratio':<10}{ratio:>13.3f}  {MOST} is asked")
             worst = max(worst, ratio)
