@@ -306,8 +306,8 @@ def test_boards_have_other_features(compiler, tmp_path, name, of):
 
 NODE = """
 const fs = require("fs");
-const [module, samples, levels, fft, hop, mels, bytes] = process.argv.slice(2);
-WebAssembly.instantiate(fs.readFileSync(module)).then(({instance}) => {
+const [program, samples, levels, fft, hop, mels, bytes] = process.argv.slice(2);
+WebAssembly.instantiate(fs.readFileSync(program)).then(({instance}) => {
   const {memory, model_log_mel, __heap_base} = instance.exports;
   const work = (__heap_base.value + 7) & ~7, out = work + Number(bytes);
   const frame = out + 4 * Number(mels), sound = fs.readFileSync(samples);

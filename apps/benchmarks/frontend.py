@@ -22,7 +22,7 @@ import numpy as np
 
 import common
 from asd import cli, config
-from asd.embedded import boards, frontend, processes
+from asd.embedded import boards, frontend, frontend_tables, processes
 from common import Feature, UserError
 
 MOST = 0.9  # of CMSIS-DSP's instructions
@@ -69,7 +69,7 @@ def fetch(folder: Path) -> Path:
 
 def _write_peer(feature: Feature, sources: Path, folder: Path) -> None:
     """The C of the peer's chain, with CMSIS-DSP's."""
-    mel = frontend.bands(feature, 1)
+    mel = frontend_tables.bands(feature, 1)
     folder.mkdir(parents=True)
     for path in [*HERE.iterdir(), *(sources / "Source" / name for name in SOURCES)]:
         shutil.copyfile(path, folder / path.name)
@@ -79,7 +79,9 @@ def _write_peer(feature: Feature, sources: Path, folder: Path) -> None:
     )
     hann = common.hann(feature.n_fft).astype(np.float32)
     (folder / "tables.h").write_text(
-        frontend.floats("hann", hann) + mel.arrays() + frontend.floats("weights", mel.weights)
+        frontend_tables.floats("hann", hann)
+        + mel.arrays()
+        + frontend_tables.floats("weights", mel.weights)
     )
 
 
