@@ -244,6 +244,7 @@ def has_fma():
 
 COMPILERS = {
     "fused": ["cc", "-std=gnu11", "-O3", *(["-mfma"] if has_fma() else [])],
+    "fast": ["cc", "-std=gnu11", "-Ofast", *(["-mfma"] if has_fma() else [])],
     "clang": ["clang", "-std=gnu11", "-O3", *(["-mfma"] if has_fma() else [])],
     "C++": ["g++", "-x", "c++", "-std=c++11", "-O2", "-Wno-old-style-cast"],
     "-O0": ["cc", "-std=c99", "-O0"],
