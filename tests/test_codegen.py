@@ -479,7 +479,7 @@ BARS = {  # instructions for one inference
     "mps2-an386": 255_000,
     "mps2-an500": 255_000,
     "mps2-an505": 255_000,
-    "mps3-an547": 78_000,
+    "mps3-an547": 51_000,
     "virt": 1_050_000,
 }
 

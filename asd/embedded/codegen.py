@@ -88,6 +88,15 @@ def _expanded(network: reader.Network) -> int:
     return max(2 * (-(-layer.weights.shape[1] // 8) * 8) for layer in network.layers)
 
 
+def _grouped(network: reader.Network) -> int:
+    """Bytes that ASD_BASE expands a layer's input to: a word for each column and each group."""
+    sizes = []
+    for layer in network.layers:
+        group = packing.base_group(layer)
+        sizes.append(4 * (group + 1) * -(-layer.weights.shape[1] // group))
+    return max(sizes)
+
+
 ORACLES = {
     "single": "LiteRT's default kernels (one rounding, of the float32 product)",
     "double": "TFLite Micro and CMSIS-NN (two roundings, in integers)",
@@ -105,6 +114,7 @@ def _header(network: reader.Network, rounding: str, name: str) -> str:
         "input_scale": _float(first.input.scale), "input_zero": first.input.zero_point,
         "output_scale": _float(last.output.scale), "output_zero": last.output.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
+        "grouped": _grouped(network),
     }  # fmt: skip
     return fill("model.h.in", values)
 

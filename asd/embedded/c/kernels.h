@@ -16,6 +16,7 @@
  *   ASD_MLAL   Armv7-M (Cortex-M3): two multiply-accumulates in one 32 x 32 + 64 bit instruction
  *   ASD_DSP    Arm DSP extension with a float unit (Cortex-M4F, M7, M33): three instructions for
  *              four multiply-accumulates
+ *   ASD_BASE   Armv6-M, Armv8-M Baseline (Cortex-M0+, M23): two rows in one multiplication
  *   ASD_MVE    Arm MVE (Cortex-M55, M85): sixteen multiply-accumulates an instruction
  * A layer that a kernel's range does not allow runs through ASD_PLAIN: `packed` is 0.
  */
@@ -132,19 +133,36 @@ static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
     return acc < 0 ? -(int32_t)x : (int32_t)x;
 }
 
+/* acc * mantissa / 2^18, too small by less than 2, for a mantissa of 24 bits and |acc| below
+ * ASD_HIGH_LIMIT. Where a core multiplies 32 by 32 bits to 32 bits only, by halves: what the two
+ * right shifts drop is less than 2 / 4, and the last drops less than 1. */
+#if ASD_KERNEL == ASD_BASE
+#define ASD_HIGH_LIMIT (INT32_C(1) << 23)
+static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
+{
+    uint32_t upper = mantissa >> 8, high = (uint32_t)(acc >> 16) * upper << 8;
+    high += ((uint32_t)acc & 0xFFFF) * upper >> 8;
+    return (int32_t)(high + (uint32_t)(acc * (int32_t)(mantissa & 0xFF) >> 16)) >> 2;
+}
+#else
+#define ASD_HIGH_LIMIT (INT32_C(1) << 24)
+static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
+{
+    return (int32_t)((int64_t)((int32_t)((uint32_t)acc << 7)) * (int32_t)(mantissa << 7) >> 32);
+}
+#endif
+
 /* The same in a few instructions, but where the result is so near a tie that the float32
- * product's own rounding, which moves a result within +-256 by at most 2^-16, could decide. With
- * |acc| < 2^24, the high word of acc * 2^7 times a mantissa of 31 bits has `shift` fractional
- * bits; what the low word holds is less than one unit of it. */
+ * product's own rounding, which moves a result within +-256 by at most 2^-16, could decide, or
+ * what asd_high drops: its result has `shift` fractional bits. */
 static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_t acc)
 {
     uint32_t bits = layer->scale[layer->per_channel ? row : 0];
     uint32_t shift = 132 - (bits >> 23);
-    if (shift - 4 <= 20 && acc < (1 << 24) && acc > -(1 << 24)) {
-        uint32_t window = ((UINT32_C(1) << shift) >> 16) | 1;
-        int32_t mantissa = (int32_t)(((bits & 0x7FFFFF) | 0x800000) << 7);
-        int64_t product = (int64_t)(int32_t)((uint32_t)acc << 7) * mantissa;
-        int32_t high = (int32_t)(product >> 32) + (int32_t)(UINT32_C(1) << (shift - 1));
+    if (shift - 4 <= 20 && acc < ASD_HIGH_LIMIT && acc > -ASD_HIGH_LIMIT) {
+        uint32_t window = (((UINT32_C(1) << shift) >> 16) | 1) + (ASD_KERNEL == ASD_BASE);
+        int32_t high = asd_high(acc, (bits & 0x7FFFFF) | 0x800000);
+        high += (int32_t)(UINT32_C(1) << (shift - 1));
         uint32_t rest = ((uint32_t)high + window) & ((UINT32_C(1) << shift) - 1);
         if (rest >= 2 * window) {
             return asd_clamp((high >> shift) + layer->zero_point, layer->low);
@@ -160,6 +178,13 @@ static inline int32_t asd_add(int32_t a, int32_t b)
 {
     return (int32_t)((uint32_t)a + (uint32_t)b); /* wraps, as the reference kernels do */
 }
+
+/* Not known to the compiler as what it is: it would reckon with registers that are not used. */
+#if defined(__clang__)
+#define ASD_ASSEMBLY __attribute__((naked, noinline))
+#else
+#define ASD_ASSEMBLY __attribute__((naked, noinline, noipa))
+#endif
 
 /* ---------------------------------------------------------------- plain: any layer, any target */
 
@@ -263,6 +288,135 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 }
 #endif
 
+#if ASD_KERNEL == ASD_BASE
+
+/* ---------------------------------------------------------------- Armv6-M, Armv8-M Baseline
+ * A word holds a column of four rows, each w + 128 in a byte. With Q = word >> 8 & 0x00FF00FF and
+ * P = word - 256 * Q, each is two rows at a distance of 16 bits, so a multiplication by x serves
+ * two. In a group of columns the generator keeps the sums of w * x within 16 bits: there the sums
+ * of P and Q, with C = 0x8000 - 0x00800080 * sum(x), are 0x8000 + low + 0x10000 * high exactly,
+ * in 32 bits. P itself is never made: sum(word * x) - 256 * sum(Q * x) is its sum. What the
+ * generator had to take off large weights follows the words of four rows: their number, then for
+ * each its column, its row << 16 and weight << 24. */
+
+/* Four sums over a group's columns, P's and Q's and their high halves; see asd_packed. r1 words,
+ * r2 the group's C and x, one after the other, r3 0x00FF00FF; r12 the end of x. */
+ASD_ASSEMBLY static const uint32_t *asd_base_rows(
+    __attribute__((unused)) uint32_t *sums, __attribute__((unused)) const uint32_t *w,
+    __attribute__((unused)) const uint32_t *x, __attribute__((unused)) const uint32_t *end,
+    __attribute__((unused)) uint32_t group)
+{
+    __asm__ volatile(
+        ".macro asd_group columns\n"
+        "1:\n"
+        "  ldmia r2!, {r6}\n"
+        "  lsls r7, r6, #8\n"
+        "  adds r7, r7, r6\n"
+        ".rept \\columns\n"
+        "  ldmia r1!, {r0}\n"
+        "  ldmia r2!, {r4}\n"
+        "  lsrs r5, r0, #8\n"
+        "  ands r5, r5, r3\n"
+        "  muls r5, r4, r5\n"
+        "  muls r0, r4, r0\n"
+        "  adds r6, r6, r5\n"
+        "  adds r7, r7, r0\n"
+        ".endr\n"
+        "  lsls r5, r6, #8\n"
+        "  subs r7, r7, r5\n"
+        "  add r8, r8, r7\n"
+        "  asrs r7, r7, #16\n"
+        "  add r9, r9, r7\n"
+        "  add r10, r10, r6\n"
+        "  asrs r6, r6, #16\n"
+        "  add r11, r11, r6\n"
+        "  cmp r2, r12\n"
+        "  bne 1b\n"
+        ".endm\n"
+        ".syntax unified\n"
+        "  push {r0, r4-r7, lr}\n"
+        "  mov r4, r8\n"
+        "  mov r5, r9\n"
+        "  mov r6, r10\n"
+        "  mov r7, r11\n"
+        "  push {r4-r7}\n"
+        "  mov r12, r3\n"
+        "  ldr r5, [sp, #40]\n" /* group */
+        "  movs r3, #255\n"
+        "  lsls r4, r3, #16\n"
+        "  orrs r3, r3, r4\n"
+        "  movs r0, #0\n"
+        "  mov r8, r0\n"
+        "  mov r9, r0\n"
+        "  mov r10, r0\n"
+        "  mov r11, r0\n"
+        "  cmp r5, #4\n"
+        "  beq 4f\n"
+        "  bhi 8f\n"
+        "  asd_group 2\n"
+        "  b 9f\n"
+        "4:\n"
+        "  asd_group 4\n"
+        "  b 9f\n"
+        "8:\n"
+        "  asd_group 8\n"
+        "9:\n"
+        "  ldr r3, [sp, #16]\n" /* sums */
+        "  mov r4, r8\n"
+        "  mov r5, r9\n"
+        "  mov r6, r10\n"
+        "  mov r7, r11\n"
+        "  stmia r3!, {r4-r7}\n"
+        "  pop {r4-r7}\n"
+        "  mov r8, r4\n"
+        "  mov r9, r5\n"
+        "  mov r10, r6\n"
+        "  mov r11, r7\n"
+        "  mov r0, r1\n"
+        "  pop {r1, r4-r7, pc}\n"
+        ".purgem asd_group\n");
+}
+
+/* The groups of x, each after its C, with zeros up to a whole group; returns the end. */
+static uint32_t *asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_t *expanded)
+{
+    uint32_t i = 0, j;
+    while (i < n) {
+        uint32_t *first = expanded++, sum = 0;
+        for (j = 0; j < group; j++, i++) {
+            int32_t value = i < n ? x[i] : 0;
+            *expanded++ = (uint32_t)value;
+            sum += (uint32_t)value;
+        }
+        *first = 0x8000U - (uint32_t)0x00800080 * sum;
+    }
+    return expanded;
+}
+
+static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint32_t *expanded)
+{
+    const uint32_t *w = (const uint32_t *)layer->weights;
+    uint32_t n = layer->inputs, group = layer->packed, row, j, entries;
+    uint32_t offset = (n + group - 1) / group * 0x8000U;
+    const uint32_t *end = asd_groups(x, n, group, expanded);
+    for (row = 0; row < layer->outputs; row += 4) {
+        uint32_t sums[4];
+        int32_t acc[4];
+        w = asd_base_rows(sums, w, expanded, end, group);
+        acc[0] = (int32_t)(sums[0] - (sums[1] << 16) - offset);
+        acc[1] = (int32_t)(sums[2] - (sums[3] << 16) - offset);
+        acc[2] = (int32_t)sums[1];
+        acc[3] = (int32_t)sums[3];
+        for (entries = *w++; entries > 0; entries--, w++) {
+            acc[*w >> 16 & 3] += ((int32_t)*w >> 24) * x[*w & 0xFFFF];
+        }
+        for (j = 0; j < 4 && row + j < layer->outputs; j++) {
+            y[row + j] = asd_requantise(layer, row + j, asd_add(acc[j], layer->bias[row + j]));
+        }
+    }
+}
+#endif
+
 #if ASD_KERNEL == ASD_DSP
 
 /* ---------------------------------------------------------------- Arm DSP extension
@@ -323,13 +477,6 @@ typedef struct {
     const uint32_t *w;
     const uint32_t *ends[2]; /* of x: of its whole 64 columns, and of all */
 } asd_dsp_state;
-
-/* Not known to the compiler as what it is: it would reckon with registers that are not used. */
-#if defined(__clang__)
-#define ASD_ASSEMBLY __attribute__((naked, noinline))
-#else
-#define ASD_ASSEMBLY __attribute__((naked, noinline, noipa))
-#endif
 
 ASD_ASSEMBLY static void asd_dsp_layer(__attribute__((unused)) asd_dsp_state *state)
 {
@@ -485,75 +632,172 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 
 #if ASD_KERNEL == ASD_MVE
 
-/* ---------------------------------------------------------------- Arm MVE: int8, row by row */
-#include <arm_mve.h>
+/* ---------------------------------------------------------------- Arm MVE: int8, row by row
+ * Four rows at a time share the loads of x. Their sums begin with the bias, and become four values
+ * of y in a vector, with constants that stay in registers. */
+
+#define ASD_MVE_CLAMPED          \
+    "  vqadd.s32 q0, q0, q2\n"   \
+    "  vmax.s32 q0, q0, q3\n"    \
+    "  vmin.s32 q0, q0, q4\n"    \
+    "  vstrb.32 q0, [r7], #4\n"
+#define ASD_MVE_IN_VECTORS (ASD_DOUBLE_ROUNDING || (__ARM_FEATURE_MVE & 2))
+#if ASD_DOUBLE_ROUNDING
+/* A right shift that rounds takes ties up; away from zero, as they have to go, once 1 is taken
+ * off what is below zero, if there is a right shift at all. */
+#define ASD_MVE_OUTPUT            \
+    "  ldr r1, [r9, #48]\n"       \
+    "  vldrb.s32 q1, [r1]\n"      \
+    "  add r1, r1, lr, lsr #2\n"  \
+    "  str r1, [r9, #48]\n"       \
+    "  vmov.i32 q5, #0\n"         \
+    "  vmax.s32 q6, q1, q5\n"     \
+    "  vmin.s32 q1, q1, q5\n"     \
+    "  vshl.s32 q0, q0, q6\n"     \
+    "  vldrw.u32 q6, [r12]\n"     \
+    "  vqrdmulh.s32 q0, q0, q6\n" \
+    "  vand q5, q0, q1\n"         \
+    "  vshr.s32 q5, q5, #31\n"    \
+    "  vqadd.s32 q0, q0, q5\n"    \
+    "  vrshl.s32 q0, q0, q1\n" ASD_MVE_CLAMPED
+#define ASD_MVE_SAVED "{d8-d13}"
+#elif ASD_MVE_IN_VECTORS
+#define ASD_MVE_OUTPUT           \
+    "  vldrw.u32 q1, [r12]\n"    \
+    "  vcvt.f32.s32 q0, q0\n"    \
+    "  vmul.f32 q0, q0, q1\n"    \
+    "  vcvtn.s32.f32 q0, q0\n" ASD_MVE_CLAMPED
+#define ASD_MVE_SAVED "{d8-d9}"
+#else
+/* The four sums themselves, for asd_requantise. */
+#define ASD_MVE_OUTPUT "  vstrw.32 q0, [r7], #16\n"
+#define ASD_MVE_SAVED "{d8-d9}"
+#endif
+
+/* What asd_mve_layer goes through; it changes w and shift. The comments are their places. */
+typedef struct {
+    const int8_t *x;           /* 0 */
+    uint32_t stride;           /* 4: from a row to the next; 0: four times the same row */
+    uint32_t whole, rest;      /* 8, 12: columns, in 64s, and those after them */
+    uint32_t over;             /* 16: what the loads of the rest go past the end of a row */
+    const int8_t *w;           /* 20 */
+    const int32_t *bias;       /* 24 */
+    void *y;                   /* 28 */
+    const uint32_t *scale;     /* 32: of four rows */
+    uint32_t scale_step;       /* 36: bytes to the next four */
+    const int32_t *end;        /* 40: of the biases */
+    const int32_t *clamp;      /* 44: zero point, least */
+    const int8_t *shift;       /* 48: of four rows */
+} asd_mve_state;
+
+ASD_ASSEMBLY static void asd_mve_layer(__attribute__((unused)) asd_mve_state *state)
+{
+    __asm__ volatile(
+        /* 16 columns of four rows. */
+        ".macro asd_columns16\n"
+        "  vldrb.u8 q0, [r1], #16\n"
+        "  vldrb.u8 q1, [r3], #16\n"
+        "  vmlava.s8 r0, q0, q1\n"
+        "  vldrb.u8 q1, [r5], #16\n"
+        "  vmlava.s8 r2, q0, q1\n"
+        "  vldrb.u8 q1, [r11], #16\n"
+        "  vmlava.s8 r4, q0, q1\n"
+        "  vldrb.u8 q1, [r8], #16\n"
+        "  vmlava.s8 r6, q0, q1\n"
+        ".endm\n"
+        "  push {r4-r11, lr}\n"
+        "  vpush " ASD_MVE_SAVED "\n"
+        "  mov r9, r0\n"
+        "  ldrd r8, r10, [r9, #20]\n" /* w, bias */
+        "  ldrd r7, r12, [r9, #28]\n" /* y, scale */
+        "  ldr r0, [r9, #44]\n"
+        "  ldrd r0, r1, [r0]\n"
+        "  vdup.32 q2, r0\n"
+        "  vdup.32 q3, r1\n"
+        "  vmov.i32 q4, #127\n"
+        "1:\n" /* a block of four rows: r8 w, r10 bias, r7 y, r12 scale */
+        "  ldrd r1, lr, [r9]\n"
+        "  ldrd r0, r2, [r10], #8\n"
+        "  ldrd r4, r6, [r10], #8\n"
+        "  mov r3, r8\n"
+        "  add r5, r3, lr\n"
+        "  add r11, r5, lr\n"
+        "  add r8, r11, lr\n"
+        "  ldr lr, [r9, #8]\n"
+        "  wls lr, lr, 3f\n"
+        "2:\n"
+        "  asd_columns16\n"
+        "  asd_columns16\n"
+        "  asd_columns16\n"
+        "  asd_columns16\n"
+        "  le lr, 2b\n"
+        "3:\n"
+        "  ldr lr, [r9, #12]\n"
+        "  wlstp.8 lr, lr, 5f\n"
+        "4:\n"
+        "  asd_columns16\n"
+        "  letp lr, 4b\n"
+        "  ldr lr, [r9, #16]\n"
+        "  sub r8, r8, lr\n"
+        "5:\n"
+        "  vmov q0[2], q0[0], r0, r4\n"
+        "  vmov q0[3], q0[1], r2, r6\n"
+        "  ldrd lr, r0, [r9, #36]\n" /* scale_step, end */
+        ASD_MVE_OUTPUT
+        "  add r12, r12, lr\n"
+        "  cmp r10, r0\n"
+        "  bne 1b\n"
+        "  str r8, [r9, #20]\n"
+        "  vpop " ASD_MVE_SAVED "\n"
+        "  pop {r4-r11, pc}\n"
+        ".purgem asd_columns16\n");
+}
 
 static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
 {
-    const int8_t *w = (const int8_t *)layer->weights;
-    int32_t n = layer->inputs, row, i;
-    for (row = 0; row < layer->outputs; row += 4) {
-        int32_t rows = layer->outputs - row < 4 ? layer->outputs - row : 4;
-        /* Rows that are not there are read again as the last one. */
-        const int8_t *r0 = w, *r1 = rows > 1 ? r0 + n : r0, *r2 = rows > 2 ? r1 + n : r1;
-        const int8_t *r3 = rows > 3 ? r2 + n : r2;
-        int32_t a = 0, b = 0, c = 0, d = 0;
-        const int8_t *p = x;
-        i = n & 15;
-        if (n >= 16) {
-            /* By hand: gcc 12 finds neither the loop nor the addressing. */
-            int32_t count = n >> 4;
-            __asm__("dls lr, %[count]\n"
-                    "1:\n\t"
-                    "vldrb.u8 q0, [%[p]], #16\n\t"
-                    "vldrb.u8 q1, [%[r0]], #16\n\t"
-                    "vmlava.s8 %[a], q0, q1\n\t"
-                    "vldrb.u8 q1, [%[r1]], #16\n\t"
-                    "vmlava.s8 %[b], q0, q1\n\t"
-                    "vldrb.u8 q1, [%[r2]], #16\n\t"
-                    "vmlava.s8 %[c], q0, q1\n\t"
-                    "vldrb.u8 q1, [%[r3]], #16\n\t"
-                    "vmlava.s8 %[d], q0, q1\n\t"
-                    "le lr, 1b"
-                    : [p] "+r"(p), [r0] "+r"(r0), [r1] "+r"(r1), [r2] "+r"(r2), [r3] "+r"(r3),
-                      [a] "+Te"(a), [b] "+Te"(b), [c] "+Te"(c), [d] "+Te"(d)
-                    : [count] "r"(count)
-                    : "lr", "q0", "q1", "memory");
+    uint32_t outputs = layer->outputs, row, rows, i;
+    const int32_t clamp[2] = {layer->zero_point, layer->low};
+    int32_t four[4]; /* biases, then sums or values of y */
+    uint32_t scale[4] = {0};
+    int8_t shift[4] = {0};
+    asd_mve_state state = {0};
+    state.x = x;
+    state.whole = layer->inputs / 64U;
+    state.rest = layer->inputs & 63U;
+    state.over = (0U - layer->inputs) & 15U;
+    state.w = (const int8_t *)layer->weights;
+    state.clamp = clamp;
+    for (row = 0; row < outputs; row += rows) {
+        /* All blocks of four rows, then each row that is left, as four times the same. */
+        rows = outputs - row < 4 ? 1 : ASD_MVE_IN_VECTORS ? (outputs - row) & ~3U : 4;
+        state.stride = rows > 1 ? layer->inputs : 0;
+        state.bias = layer->bias + row;
+        state.end = state.bias + rows;
+        state.y = rows > 1 && ASD_MVE_IN_VECTORS ? (void *)(y + row) : four;
+        state.scale = layer->scale + row;
+        state.scale_step = sizeof scale;
+        state.shift = ASD_DOUBLE_ROUNDING ? layer->shift + row : shift;
+        if (rows == 1) {
+            four[0] = four[1] = four[2] = four[3] = layer->bias[row];
+            state.bias = four;
+            state.end = four + 4;
         }
-        if (i > 0) {
-            mve_pred16_t tail = vctp8q((uint32_t)i);
-            int8x16_t v = vldrbq_z_s8(p, tail);
-            a = vmladavaq_s8(a, v, vldrbq_z_s8(r0, tail));
-            b = vmladavaq_s8(b, v, vldrbq_z_s8(r1, tail));
-            c = vmladavaq_s8(c, v, vldrbq_z_s8(r2, tail));
-            d = vmladavaq_s8(d, v, vldrbq_z_s8(r3, tail));
-        }
-        w += rows * n;
-#if ASD_DOUBLE_ROUNDING
-        {
-            const int32_t acc[4] = {a, b, c, d};
-            for (i = 0; i < rows; i++) {
-                uint32_t j = (uint32_t)(row + i);
-                y[j] = asd_requantise(layer, j, asd_add(acc[i], layer->bias[j]));
+        if (ASD_MVE_IN_VECTORS && (rows == 1 || !layer->per_channel)) {
+            for (i = 0; i < 4; i++) {
+                scale[i] = layer->scale[layer->per_channel ? row : 0];
+                shift[i] = ASD_DOUBLE_ROUNDING ? layer->shift[layer->per_channel ? row : 0] : 0;
             }
+            state.scale = scale;
+            state.scale_step = 0;
+            state.shift = shift;
         }
-#else
-        {
-            mve_pred16_t some = vctp32q((uint32_t)rows);
-            int32x4_t acc = vsetq_lane_s32(a, vdupq_n_s32(b), 0);
-            float32x4_t scale = vreinterpretq_f32_u32(
-                layer->per_channel ? vldrwq_z_u32(layer->scale + row, some)
-                                   : vdupq_n_u32(layer->scale[0]));
-            acc = vsetq_lane_s32(c, acc, 2);
-            acc = vsetq_lane_s32(d, acc, 3);
-            acc = vaddq_s32(acc, vldrwq_z_s32(layer->bias + row, some));
-            acc = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc), scale));
-            acc = vqaddq_n_s32(acc, layer->zero_point);
-            acc = vmaxq_s32(acc, vdupq_n_s32(layer->low));
-            acc = vminq_s32(acc, vdupq_n_s32(127));
-            vstrbq_p_s32(y + row, acc, some);
+        asd_mve_layer(&state);
+        for (i = 0; !ASD_MVE_IN_VECTORS && i < rows; i++) {
+            y[row + i] = asd_requantise(layer, row + i, four[i]);
         }
-#endif
+        if (ASD_MVE_IN_VECTORS && rows == 1) {
+            memcpy(y + row, four, 1);
+        }
     }
 }
 #endif
@@ -569,7 +813,8 @@ static inline int8_t asd_quantise(float value, float scale, int32_t zero_point)
 
 /* ---------------------------------------------------------------- a chain of layers */
 
-/* scratch, 8-byte aligned: two hidden vectors of `width` bytes, then what ASD_DSP expands. */
+/* scratch, 8-byte aligned: two hidden vectors of `width` bytes, then what ASD_DSP or
+ * ASD_BASE expands. */
 static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const int8_t *input,
                     int8_t *output, void *scratch)
 {

@@ -6,6 +6,7 @@
 #define ASD_MLAL 1
 #define ASD_DSP 2
 #define ASD_MVE 3
+#define ASD_BASE 4
 
 #ifndef ASD_KERNEL
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && !defined(__ARM_BIG_ENDIAN)
@@ -15,6 +16,9 @@
 #define ASD_KERNEL ASD_DSP
 #elif defined(__arm__) && defined(__thumb2__)
 #define ASD_KERNEL ASD_MLAL
+#elif defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && \
+    !defined(__ARM_BIG_ENDIAN)
+#define ASD_KERNEL ASD_BASE
 #else
 #define ASD_KERNEL ASD_PLAIN
 #endif
