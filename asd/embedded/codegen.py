@@ -88,13 +88,14 @@ def _expanded(network: reader.Network) -> int:
     return max(2 * (-(-layer.weights.shape[1] // 8) * 8) for layer in network.layers)
 
 
-def _grouped(network: reader.Network) -> int:
-    """Bytes that ASD_BASE expands a layer's input to: a word for each column and each group."""
-    sizes = []
+def _groups(network: reader.Network) -> tuple[int, int]:
+    """Bytes that ASD_PAIRS needs for a layer: a word for each group; and for each column, too."""
+    groups, words = [], []
     for layer in network.layers:
-        group = packing.base_group(layer)
-        sizes.append(4 * (group + 1) * -(-layer.weights.shape[1] // group))
-    return max(sizes)
+        group = packing.pairs_group(layer)
+        groups.append(-(-layer.weights.shape[1] // group))
+        words.append((group + 1) * groups[-1])
+    return 4 * max(groups), 4 * max(words)
 
 
 ORACLES = {
@@ -107,6 +108,7 @@ def _header(network: reader.Network, rounding: str, name: str) -> str:
     first, last = network.layers[0], network.layers[-1]
     macs = sum(layer.weights.size for layer in network.layers)
     upper, width = name.upper(), _width(network)
+    groups, grouped = _groups(network)
     values = {
         "name": name, "NAME": upper, "inputs": network.inputs, "outputs": network.outputs,
         "macs": f"{macs:,}", "layers": len(network.layers), "sha256": network.sha256,
@@ -114,7 +116,7 @@ def _header(network: reader.Network, rounding: str, name: str) -> str:
         "input_scale": _float(first.input.scale), "input_zero": first.input.zero_point,
         "output_scale": _float(last.output.scale), "output_zero": last.output.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
-        "grouped": _grouped(network),
+        "groups": groups, "grouped": grouped,
     }  # fmt: skip
     return fill("model.h.in", values)
 

@@ -20,7 +20,7 @@ class Packed:
 
     weights: np.ndarray  # (n,) int8 or uint32
     bias: np.ndarray  # (outputs, or rounded up to 4) int32
-    packed: int  # 0: int8 row by row, for ASD_PLAIN; for ASD_BASE the columns of a group
+    packed: int  # 0: int8 row by row, for ASD_PLAIN; for ASD_PAIRS the columns of a group
 
 
 def _bounds(weights: np.ndarray, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,8 +85,8 @@ def pack_dsp(layer: IntDense) -> Packed | None:
     )
 
 
-# Instructions of ASD_BASE for four rows of a group, by its columns, and for a weight's remainder.
-BASE_COSTS = {2: 30, 4: 46, 8: 78}
+# Instructions of ASD_PAIRS for four rows of a group, by its columns, and for a weight's remainder.
+PAIRS_COSTS = {2: 30, 4: 46, 8: 78}
 REMAINDER_COST = 14
 # Of the weights of a group in a row: |sum of w * x| is then less than 2^15 for x in [-128, 127].
 LARGEST_GROUP = 255
@@ -98,10 +98,10 @@ def _groups(weights: np.ndarray, group: int) -> np.ndarray:
     return columns.reshape(len(columns), -1, group).astype(np.int64)
 
 
-def base_group(layer: IntDense) -> int:
-    """The columns that ASD_BASE takes together: those that cost the fewest instructions."""
+def pairs_group(layer: IntDense) -> int:
+    """The columns that ASD_PAIRS takes together: those that cost the fewest instructions."""
     costs = {}
-    for group, of_group in BASE_COSTS.items():
+    for group, of_group in PAIRS_COSTS.items():
         groups = _groups(layer.weights, group)
         excess = np.maximum(np.abs(groups).sum(axis=2) - LARGEST_GROUP, 0)
         remainders = -(-excess // 128).sum()
@@ -109,9 +109,9 @@ def base_group(layer: IntDense) -> int:
     return min(costs, key=costs.__getitem__)
 
 
-def pack_base(layer: IntDense) -> Packed:
-    """ASD_BASE: a column of four rows in a word; after four rows what was taken off weights."""
-    group = base_group(layer)
+def pack_pairs(layer: IntDense) -> Packed:
+    """ASD_PAIRS: a column of four rows in a word; after four rows what was taken off weights."""
+    group = pairs_group(layer)
     groups = _groups(layer.weights, group)  # (rows, groups, group)
     kept = groups.copy()
     for row, at in np.argwhere(np.abs(groups).sum(axis=2) > LARGEST_GROUP):
@@ -134,5 +134,5 @@ def pack_base(layer: IntDense) -> Packed:
 PACKINGS: dict[str, Callable[[IntDense], Packed | None]] = {
     "ASD_MLAL": pack_mlal,
     "ASD_DSP": pack_dsp,
-    "ASD_BASE": pack_base,
+    "ASD_PAIRS": pack_pairs,
 }

@@ -16,7 +16,8 @@
  *   ASD_MLAL   Armv7-M (Cortex-M3): two multiply-accumulates in one 32 x 32 + 64 bit instruction
  *   ASD_DSP    Arm DSP extension with a float unit (Cortex-M4F, M7, M33): three instructions for
  *              four multiply-accumulates
- *   ASD_BASE   Armv6-M, Armv8-M Baseline (Cortex-M0+, M23): two rows in one multiplication
+ *   ASD_PAIRS  Armv6-M, Armv8-M Baseline (Cortex-M0+, M23), RV32: two multiply-accumulates in a
+ *              multiplication of 32 bits
  *   ASD_MVE    Arm MVE (Cortex-M55, M85): sixteen multiply-accumulates an instruction
  * A layer that a kernel's range does not allow runs through ASD_PLAIN: `packed` is 0.
  */
@@ -44,6 +45,13 @@ typedef struct {
     int8_t zero_point, low; /* of the output; low: -128, or zero_point where there is a ReLU */
     uint8_t per_channel, packed;
 } asd_layer;
+
+/* A call in place of code that would take the registers of the loop around it. */
+#if defined(__GNUC__)
+#define ASD_APART __attribute__((noinline))
+#else
+#define ASD_APART
+#endif
 
 /* ---------------------------------------------------------------- from acc to int8 */
 
@@ -115,7 +123,7 @@ static inline uint32_t asd_bits_over_24(uint64_t x)
 }
 
 /* round(float(acc) * float), as float32 hardware does it; |result| is cut at 2^23. */
-static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
+ASD_APART static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
 {
     uint64_t x = acc < 0 ? (uint64_t)(-(int64_t)acc) : (uint64_t)acc;
     uint64_t mantissa = (float_bits & 0x7FFFFF) | 0x800000;
@@ -136,7 +144,10 @@ static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
 /* acc * mantissa / 2^18, too small by less than 2, for a mantissa of 24 bits and |acc| below
  * ASD_HIGH_LIMIT. Where a core multiplies 32 by 32 bits to 32 bits only, by halves: what the two
  * right shifts drop is less than 2 / 4, and the last drops less than 1. */
-#if ASD_KERNEL == ASD_BASE
+#ifndef ASD_SHORT_MULTIPLY
+#define ASD_SHORT_MULTIPLY (ASD_KERNEL == ASD_PAIRS && ASD_PAIRS_IN_THUMB)
+#endif
+#if ASD_SHORT_MULTIPLY
 #define ASD_HIGH_LIMIT (INT32_C(1) << 23)
 static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
 {
@@ -160,7 +171,7 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
     uint32_t bits = layer->scale[layer->per_channel ? row : 0];
     uint32_t shift = 132 - (bits >> 23);
     if (shift - 4 <= 20 && acc < ASD_HIGH_LIMIT && acc > -ASD_HIGH_LIMIT) {
-        uint32_t window = (((UINT32_C(1) << shift) >> 16) | 1) + (ASD_KERNEL == ASD_BASE);
+        uint32_t window = ((UINT32_C(1) << shift) >> 16) + 1 + ASD_SHORT_MULTIPLY;
         int32_t high = asd_high(acc, (bits & 0x7FFFFF) | 0x800000);
         high += (int32_t)(UINT32_C(1) << (shift - 1));
         uint32_t rest = ((uint32_t)high + window) & ((UINT32_C(1) << shift) - 1);
@@ -288,20 +299,23 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 }
 #endif
 
-#if ASD_KERNEL == ASD_BASE
+#if ASD_KERNEL == ASD_PAIRS
 
-/* ---------------------------------------------------------------- Armv6-M, Armv8-M Baseline
+/* ---------------------------------------------------------------- 32 x 32 bits to 32
  * A word holds a column of four rows, each w + 128 in a byte. With Q = word >> 8 & 0x00FF00FF and
  * P = word - 256 * Q, each is two rows at a distance of 16 bits, so a multiplication by x serves
  * two. In a group of columns the generator keeps the sums of w * x within 16 bits: there the sums
- * of P and Q, with C = 0x8000 - 0x00800080 * sum(x), are 0x8000 + low + 0x10000 * high exactly,
- * in 32 bits. P itself is never made: sum(word * x) - 256 * sum(Q * x) is its sum. What the
- * generator had to take off large weights follows the words of four rows: their number, then for
- * each its column, its row << 16 and weight << 24. */
+ * of P * x and Q * x and C = 0x8000 - 0x00800080 * sum(x) are 0x8000 + low + 0x10000 * high,
+ * exactly. P itself is never made: its sum is that of word * x less 256 times that of Q * x. What
+ * the generator had to take off large weights follows the words of four rows: their number, then
+ * for each its column + (row << 16) + (weight << 24). */
 
-/* Four sums over a group's columns, P's and Q's and their high halves; see asd_packed. r1 words,
- * r2 the group's C and x, one after the other, r3 0x00FF00FF; r12 the end of x. */
-ASD_ASSEMBLY static const uint32_t *asd_base_rows(
+#if ASD_PAIRS_IN_THUMB
+
+/* The sums of four rows: P's, its high halves', Q's, its high halves'; returns the end of their
+ * words. x: for each group its C and its columns, a word each.
+ * r1 words, r2 x, r3 0x00FF00FF, r6 Q, r7 P, r8-r11 the sums, r12 the end of x. */
+ASD_ASSEMBLY static const uint32_t *asd_pairs(
     __attribute__((unused)) uint32_t *sums, __attribute__((unused)) const uint32_t *w,
     __attribute__((unused)) const uint32_t *x, __attribute__((unused)) const uint32_t *end,
     __attribute__((unused)) uint32_t group)
@@ -380,17 +394,100 @@ ASD_ASSEMBLY static const uint32_t *asd_base_rows(
 /* The groups of x, each after its C, with zeros up to a whole group; returns the end. */
 static uint32_t *asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_t *expanded)
 {
-    uint32_t i = 0, j;
-    while (i < n) {
-        uint32_t *first = expanded++, sum = 0;
-        for (j = 0; j < group; j++, i++) {
-            int32_t value = i < n ? x[i] : 0;
-            *expanded++ = (uint32_t)value;
-            sum += (uint32_t)value;
+    const int8_t *end = x + n;
+    while (x != end) {
+        uint32_t *first = expanded++, *next = expanded + group, sum = 0;
+        for (; expanded != next && x != end; x++) {
+            sum += *expanded++ = (uint32_t)(int32_t)*x;
+        }
+        for (; expanded != next; expanded++) {
+            *expanded = 0;
         }
         *first = 0x8000U - (uint32_t)0x00800080 * sum;
     }
     return expanded;
+}
+
+#else
+
+/* The same of the columns themselves, with C alone for each group. */
+static const uint32_t *asd_pairs(uint32_t *sums, const uint32_t *w, const int8_t *x, uint32_t n,
+                                 const uint32_t *c, uint32_t group)
+{
+    const uint32_t mask = 0x00FF00FF;
+    const int8_t *end = x + n, *whole = end - n % group;
+    uint32_t p, q, p_sum = 0, p_high = 0, q_sum = 0, q_high = 0;
+#define ASD_COLUMN(i)                                     \
+    {                                                     \
+        const uint32_t word = w[i], value = (uint32_t)(int32_t)x[i]; \
+        q += (word >> 8 & mask) * value;                  \
+        p += word * value;                                \
+        ASD_IN_ORDER                                      \
+    }
+#define ASD_BEGIN_GROUP \
+    q = *c++;           \
+    p = 257 * q;
+#define ASD_END_GROUP                           \
+    p -= q << 8;                                \
+    p_sum += p;                                 \
+    p_high += (uint32_t)((int32_t)p >> 16);     \
+    q_sum += q;                                 \
+    q_high += (uint32_t)((int32_t)q >> 16);
+    if (group == 8) {
+        for (; x != whole; x += 8, w += 8) {
+            ASD_BEGIN_GROUP
+            ASD_COLUMN(0) ASD_COLUMN(1) ASD_COLUMN(2) ASD_COLUMN(3)
+            ASD_COLUMN(4) ASD_COLUMN(5) ASD_COLUMN(6) ASD_COLUMN(7)
+            ASD_END_GROUP
+        }
+    } else if (group == 4) {
+        for (; x != whole; x += 4, w += 4) {
+            ASD_BEGIN_GROUP
+            ASD_COLUMN(0) ASD_COLUMN(1) ASD_COLUMN(2) ASD_COLUMN(3)
+            ASD_END_GROUP
+        }
+    } else {
+        for (; x != whole; x += 2, w += 2) {
+            ASD_BEGIN_GROUP
+            ASD_COLUMN(0) ASD_COLUMN(1)
+            ASD_END_GROUP
+        }
+    }
+    if (x != end) {
+        const uint32_t *next = w + group;
+        ASD_BEGIN_GROUP
+        for (; x != end; x++, w++) {
+            ASD_COLUMN(0)
+        }
+        ASD_END_GROUP
+        w = next;
+    }
+#undef ASD_COLUMN
+    sums[0] = p_sum;
+    sums[1] = p_high;
+    sums[2] = q_sum;
+    sums[3] = q_high;
+    return w;
+}
+
+/* C of each group. */
+static void asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_t *c)
+{
+    uint32_t i = 0, j;
+    for (; i < n; i += group) {
+        uint32_t sum = 0;
+        for (j = i; j < n && j < i + group; j++) {
+            sum += (uint32_t)(int32_t)x[j];
+        }
+        *c++ = 0x8000U - (uint32_t)0x00800080 * sum;
+    }
+}
+
+#endif
+
+ASD_APART static int8_t asd_pairs_output(const asd_layer *layer, uint32_t row, int32_t acc)
+{
+    return asd_requantise(layer, row, asd_add(acc, layer->bias[row]));
 }
 
 static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint32_t *expanded)
@@ -398,11 +495,19 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
     const uint32_t *w = (const uint32_t *)layer->weights;
     uint32_t n = layer->inputs, group = layer->packed, row, j, entries;
     uint32_t offset = (n + group - 1) / group * 0x8000U;
+#if ASD_PAIRS_IN_THUMB
     const uint32_t *end = asd_groups(x, n, group, expanded);
+#else
+    asd_groups(x, n, group, expanded);
+#endif
     for (row = 0; row < layer->outputs; row += 4) {
         uint32_t sums[4];
         int32_t acc[4];
-        w = asd_base_rows(sums, w, expanded, end, group);
+#if ASD_PAIRS_IN_THUMB
+        w = asd_pairs(sums, w, expanded, end, group);
+#else
+        w = asd_pairs(sums, w, x, n, expanded, group);
+#endif
         acc[0] = (int32_t)(sums[0] - (sums[1] << 16) - offset);
         acc[1] = (int32_t)(sums[2] - (sums[3] << 16) - offset);
         acc[2] = (int32_t)sums[1];
@@ -411,7 +516,7 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
             acc[*w >> 16 & 3] += ((int32_t)*w >> 24) * x[*w & 0xFFFF];
         }
         for (j = 0; j < 4 && row + j < layer->outputs; j++) {
-            y[row + j] = asd_requantise(layer, row + j, asd_add(acc[j], layer->bias[row + j]));
+            y[row + j] = asd_pairs_output(layer, row + j, acc[j]);
         }
     }
 }
@@ -814,7 +919,7 @@ static inline int8_t asd_quantise(float value, float scale, int32_t zero_point)
 /* ---------------------------------------------------------------- a chain of layers */
 
 /* scratch, 8-byte aligned: two hidden vectors of `width` bytes, then what ASD_DSP or
- * ASD_BASE expands. */
+ * ASD_PAIRS expands. */
 static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const int8_t *input,
                     int8_t *output, void *scratch)
 {

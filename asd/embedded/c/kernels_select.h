@@ -6,7 +6,15 @@
 #define ASD_MLAL 1
 #define ASD_DSP 2
 #define ASD_MVE 3
-#define ASD_BASE 4
+#define ASD_PAIRS 4
+
+/* ASD_PAIRS in assembly, which needs more memory: Armv6-M, Armv8-M Baseline. */
+#if defined(__thumb__) && !defined(__thumb2__) && defined(__ARM_ARCH_PROFILE) && \
+    __ARM_ARCH_PROFILE == 'M' && !defined(__ARM_BIG_ENDIAN)
+#define ASD_PAIRS_IN_THUMB 1
+#else
+#define ASD_PAIRS_IN_THUMB 0
+#endif
 
 #ifndef ASD_KERNEL
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2) && !defined(__ARM_BIG_ENDIAN)
@@ -16,9 +24,8 @@
 #define ASD_KERNEL ASD_DSP
 #elif defined(__arm__) && defined(__thumb2__)
 #define ASD_KERNEL ASD_MLAL
-#elif defined(__thumb__) && defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M' && \
-    !defined(__ARM_BIG_ENDIAN)
-#define ASD_KERNEL ASD_BASE
+#elif ASD_PAIRS_IN_THUMB || (defined(__riscv_mul) && __riscv_xlen == 32)
+#define ASD_KERNEL ASD_PAIRS
 #else
 #define ASD_KERNEL ASD_PLAIN
 #endif
