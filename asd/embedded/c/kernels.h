@@ -398,12 +398,12 @@ static uint32_t *asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_
     while (x != end) {
         uint32_t *first = expanded++, *next = expanded + group, sum = 0;
         for (; expanded != next && x != end; x++) {
-            sum += *expanded++ = (uint32_t)(int32_t)*x;
+            sum += *expanded++ = (uint32_t)*x;
         }
         for (; expanded != next; expanded++) {
             *expanded = 0;
         }
-        *first = 0x8000U - (uint32_t)0x00800080 * sum;
+        *first = 0x8000U - UINT32_C(0x00800080) * sum;
     }
     return expanded;
 }
@@ -419,7 +419,7 @@ static const uint32_t *asd_pairs(uint32_t *sums, const uint32_t *w, const int8_t
     uint32_t p, q, p_sum = 0, p_high = 0, q_sum = 0, q_high = 0;
 #define ASD_COLUMN(i)                                     \
     {                                                     \
-        const uint32_t word = w[i], value = (uint32_t)(int32_t)x[i]; \
+        const uint32_t word = w[i], value = (uint32_t)x[i]; \
         q += (word >> 8 & mask) * value;                  \
         p += word * value;                                \
         ASD_IN_ORDER                                      \
@@ -475,11 +475,11 @@ static void asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_t *c)
 {
     uint32_t i = 0, j;
     for (; i < n; i += group) {
-        uint32_t sum = 0;
+        int32_t sum = 0;
         for (j = i; j < n && j < i + group; j++) {
-            sum += (uint32_t)(int32_t)x[j];
+            sum += x[j];
         }
-        *c++ = 0x8000U - (uint32_t)0x00800080 * sum;
+        *c++ = 0x8000U - UINT32_C(0x00800080) * (uint32_t)sum;
     }
 }
 
