@@ -79,8 +79,8 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
     int32_t shift = layer->shift[i];
     int32_t left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
     int64_t product = (int64_t)(int32_t)((uint32_t)acc << left) * (int32_t)layer->scale[i];
-    int32_t high = (int32_t)((product + (INT64_C(1) << 30)) >> 31);
-    int32_t mask = (int32_t)((UINT32_C(1) << right) - 1);
+    int32_t high = (int32_t)((product + ((int64_t)1 << 30)) >> 31);
+    int32_t mask = (int32_t)(((uint32_t)1 << right) - 1);
     int32_t rest = high & mask, threshold = (mask >> 1) + (high < 0 ? 1 : 0);
     return asd_clamp((high >> right) + (rest > threshold ? 1 : 0) + layer->zero_point, layer->low);
 }
@@ -104,7 +104,7 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
 /* x / 2^shift to the nearest, ties to even; shift 0..63. */
 static inline uint64_t asd_shift_to_even(uint64_t x, uint32_t shift)
 {
-    uint64_t half = shift ? UINT64_C(1) << (shift - 1) : 0, rest;
+    uint64_t half = shift ? (uint64_t)1 << (shift - 1) : 0, rest;
     if (shift == 0) {
         return x;
     }
@@ -148,7 +148,7 @@ ASD_APART static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
 #define ASD_SHORT_MULTIPLY (ASD_KERNEL == ASD_PAIRS && ASD_PAIRS_IN_THUMB)
 #endif
 #if ASD_SHORT_MULTIPLY
-#define ASD_HIGH_LIMIT (INT32_C(1) << 23)
+#define ASD_HIGH_LIMIT ((int32_t)1 << 23)
 static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
 {
     uint32_t upper = mantissa >> 8, high = (uint32_t)(acc >> 16) * upper << 8;
@@ -156,7 +156,7 @@ static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
     return (int32_t)(high + (uint32_t)(acc * (int32_t)(mantissa & 0xFF) >> 16)) >> 2;
 }
 #else
-#define ASD_HIGH_LIMIT (INT32_C(1) << 24)
+#define ASD_HIGH_LIMIT ((int32_t)1 << 24)
 static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
 {
     return (int32_t)((int64_t)((int32_t)((uint32_t)acc << 7)) * (int32_t)(mantissa << 7) >> 32);
@@ -171,10 +171,10 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
     uint32_t bits = layer->scale[layer->per_channel ? row : 0];
     uint32_t shift = 132 - (bits >> 23);
     if (shift - 4 <= 20 && acc < ASD_HIGH_LIMIT && acc > -ASD_HIGH_LIMIT) {
-        uint32_t window = ((UINT32_C(1) << shift) >> 16) + 1 + ASD_SHORT_MULTIPLY;
+        uint32_t window = (((uint32_t)1 << shift) >> 16) + 1 + ASD_SHORT_MULTIPLY;
         int32_t high = asd_high(acc, (bits & 0x7FFFFF) | 0x800000);
-        high += (int32_t)(UINT32_C(1) << (shift - 1));
-        uint32_t rest = ((uint32_t)high + window) & ((UINT32_C(1) << shift) - 1);
+        high += (int32_t)((uint32_t)1 << (shift - 1));
+        uint32_t rest = ((uint32_t)high + window) & (((uint32_t)1 << shift) - 1);
         if (rest >= 2 * window) {
             return asd_clamp((high >> shift) + layer->zero_point, layer->low);
         }
@@ -403,7 +403,7 @@ static uint32_t *asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_
         for (; expanded != next; expanded++) {
             *expanded = 0;
         }
-        *first = 0x8000U - UINT32_C(0x00800080) * sum;
+        *first = 0x8000U - (uint32_t)0x00800080 * sum;
     }
     return expanded;
 }
@@ -479,7 +479,7 @@ static void asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_t *c)
         for (j = i; j < n && j < i + group; j++) {
             sum += x[j];
         }
-        *c++ = 0x8000U - UINT32_C(0x00800080) * (uint32_t)sum;
+        *c++ = 0x8000U - (uint32_t)0x00800080 * (uint32_t)sum;
     }
 }
 
@@ -683,7 +683,10 @@ static uint32_t *asd_expand(const int8_t *x, uint32_t n, uint32_t columns, uint3
 static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint32_t *expanded)
 {
     uint32_t columns = (layer->inputs + 7U) & ~7U, row = 0, j;
-    asd_dsp_state state = {0};
+    asd_dsp_state state;
+    state.scale = layer->scale;
+    state.scale_step = 0;
+    state.zero_point = layer->zero_point;
     state.bias = layer->bias;
     state.x = expanded;
     state.w = (const uint32_t *)layer->weights;
@@ -865,7 +868,7 @@ static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
     int32_t four[4]; /* biases, then sums or values of y */
     uint32_t scale[4] = {0};
     int8_t shift[4] = {0};
-    asd_mve_state state = {0};
+    asd_mve_state state;
     state.x = x;
     state.whole = layer->inputs / 64U;
     state.rest = layer->inputs & 63U;
