@@ -27,6 +27,16 @@
 #include <stdint.h>
 #include <string.h>
 
+/* -Ofast and -ffast-math would divide by multiplying, which moves ties, and forget what is not a
+ * number. From here to the end of the file floats are what C says, whatever the options. */
+#if defined(__clang__)
+#pragma float_control(precise, on)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("no-fast-math", "no-unsafe-math-optimizations", "no-finite-math-only", \
+                     "no-reciprocal-math", "no-associative-math", "fp-contract=off")
+#endif
+
 /* Float arithmetic that is exactly float32, and not slower than integers. */
 #ifdef ASD_FLOAT_UNIT
 #elif (defined(__ARM_FP) && (__ARM_FP & 4)) || defined(__aarch64__) || defined(__x86_64__) || \
@@ -312,8 +322,7 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 
 #if ASD_PAIRS_IN_THUMB
 
-/* The sums of four rows: P's, its high halves', Q's, its high halves'; returns the end of their
- * words. x: for each group its C and its columns, a word each.
+/* The sums of four rows: P's, Q's, those of their high halves; returns the end of their words. x: for each group its C and its columns, a word each.
  * r1 words, r2 x, r3 0x00FF00FF, r6 Q, r7 P, r8-r11 the sums, r12 the end of x. */
 ASD_ASSEMBLY static const uint32_t *asd_pairs(
     __attribute__((unused)) uint32_t *sums, __attribute__((unused)) const uint32_t *w,
@@ -340,8 +349,8 @@ ASD_ASSEMBLY static const uint32_t *asd_pairs(
         "  subs r7, r7, r5\n"
         "  add r8, r8, r7\n"
         "  asrs r7, r7, #16\n"
-        "  add r9, r9, r7\n"
-        "  add r10, r10, r6\n"
+        "  add r10, r10, r7\n"
+        "  add r9, r9, r6\n"
         "  asrs r6, r6, #16\n"
         "  add r11, r11, r6\n"
         "  cmp r2, r12\n"
@@ -464,8 +473,8 @@ static const uint32_t *asd_pairs(uint32_t *sums, const uint32_t *w, const int8_t
     }
 #undef ASD_COLUMN
     sums[0] = p_sum;
-    sums[1] = p_high;
-    sums[2] = q_sum;
+    sums[1] = q_sum;
+    sums[2] = p_high;
     sums[3] = q_high;
     return w;
 }
@@ -502,21 +511,18 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 #endif
     for (row = 0; row < layer->outputs; row += 4) {
         uint32_t sums[4];
-        int32_t acc[4];
 #if ASD_PAIRS_IN_THUMB
         w = asd_pairs(sums, w, expanded, end, group);
 #else
         w = asd_pairs(sums, w, x, n, expanded, group);
 #endif
-        acc[0] = (int32_t)(sums[0] - (sums[1] << 16) - offset);
-        acc[1] = (int32_t)(sums[2] - (sums[3] << 16) - offset);
-        acc[2] = (int32_t)sums[1];
-        acc[3] = (int32_t)sums[3];
+        sums[0] -= (sums[2] << 16) + offset;
+        sums[1] -= (sums[3] << 16) + offset;
         for (entries = *w++; entries > 0; entries--, w++) {
-            acc[*w >> 16 & 3] += ((int32_t)*w >> 24) * x[*w & 0xFFFF];
+            sums[*w >> 16 & 3] += (uint32_t)(((int32_t)*w >> 24) * x[*w & 0xFFFF]);
         }
         for (j = 0; j < 4 && row + j < layer->outputs; j++) {
-            y[row + j] = asd_pairs_output(layer, row + j, acc[j]);
+            y[row + j] = asd_pairs_output(layer, row + j, (int32_t)sums[j]);
         }
     }
 }
