@@ -29,12 +29,16 @@
 
 /* -Ofast and -ffast-math would divide by multiplying, which moves ties, and forget what is not a
  * number. From here to the end of the file floats are what C says, whatever the options. */
-#if defined(__clang__)
-#pragma float_control(precise, on)
-#pragma STDC FP_CONTRACT OFF
-#elif defined(__GNUC__)
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("no-fast-math", "no-unsafe-math-optimizations", "no-finite-math-only", \
                      "no-reciprocal-math", "no-associative-math", "fp-contract=off")
+#elif defined(__clang__) && (defined(__x86_64__) || defined(__i386__))
+#pragma float_control(precise, on)
+#elif defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "add -fno-fast-math for this file: its bytes need floats as C has them"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
 #endif
 
 /* Float arithmetic that is exactly float32, and not slower than integers. */
