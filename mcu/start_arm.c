@@ -1,4 +1,4 @@
-/* Start of a Cortex-M3, M4, M7, M33 or M55: vector table, memory, FPU, then main. */
+/* Start of a Cortex-M0+, M3, M4, M7, M23, M33 or M55: vector table, memory, FPU, then main. */
 
 #include <stdint.h>
 

@@ -407,11 +407,18 @@ def test_double_rounding_of_extreme_factors_is_defined(tmp_path, factor):
     np.testing.assert_allclose(outputs, np.repeat(expected[:, None], 4, 1), atol=1)
 
 
-@pytest.mark.parametrize("flags", [["-flto"], ["-flto", "-flto-partition=max"], ["-Os"], ["-O3"]])
+M4F = ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+LINKS = [
+    *([*M4F, *flags] for flags in (["-flto"], ["-flto", "-flto-partition=max"], ["-Os"], ["-O3"])),
+    ["-mcpu=cortex-m0plus", "-flto"],
+    ["-mcpu=cortex-m55", "-mfloat-abi=hard", "-flto"],
+]
+
+
+@pytest.mark.parametrize("flags", LINKS, ids=" ".join)
 def test_two_models_link_into_one_firmware(tmp_path, flags):
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("no Arm compiler: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
-    cpu = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
     for seed, name in ((4, "first"), (5, "second")):
         codegen.write(small(seed), tmp_path, name=name)
     (tmp_path / "main.c").write_text(
@@ -423,7 +430,7 @@ def test_two_models_link_into_one_firmware(tmp_path, flags):
         int main(void) { first_run(a, b, scratch); second_run(b, a, scratch); return a[0]; }
         """
     )
-    command = ["arm-none-eabi-gcc", *cpu, "-O2", *flags, *WARNINGS, "--specs=nosys.specs"]
+    command = ["arm-none-eabi-gcc", "-mthumb", "-O2", *flags, *WARNINGS, "--specs=nosys.specs"]
     done = subprocess.run([*command, "main.c", "first.c", "second.c", "-o", "two.elf"],
                           cwd=tmp_path, capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
