@@ -2,8 +2,8 @@
 
     python -m asd.embedded.codegen MODEL.tflite OUT [--rounding single|double] [--name NAME]
 
-Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h, kernels.h and kernels_select.h
-into the folder OUT. Any chain of fully connected int8 layers with ReLU or without can be
+Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h and the kernels (kernels*.h) into
+the folder OUT. Any chain of fully connected int8 layers with ReLU or without can be
 generated; the result gives exactly the bytes of the TFLite interpreter.
 """
 
