@@ -12,7 +12,7 @@ from networks import int_dense
 from networks import tflite as network_file
 from test_codegen import HOST_PATHS, host, inputs_of, small
 
-from asd.embedded import boards, codegen, packing
+from asd.embedded import boards, codegen, pairs
 from asd.tflite import litert, reader
 
 EXTREMES = [2.0**-45, 2.0**-32, 2.0**-31, 2.0**-30, 1e-3, 2.0**-9, 0.25, 0.5, 1.0, 3.7, 100.0]
@@ -47,7 +47,7 @@ def test_ad01_in_two_roundings_on_an_m55(real, tmp_path):
 @pytest.mark.parametrize("group", [2, 4, 8])
 def test_groups_of_pairs_are_exact(tmp_path, group, monkeypatch):
     """At the ends of a group's 16 bits, too: every weight beside the largest of x."""
-    monkeypatch.setattr(packing, "pairs_group", lambda layer: group)
+    monkeypatch.setattr(pairs, "columns_of_group", lambda layer: group)
     row = board_or_skip("mps2-an385-m0plus")
     for i, (n_inputs, n_outputs) in enumerate([(64, 4), (65, 5), (71, 3), (9, 18)]):
         rng = np.random.default_rng(i)
@@ -58,7 +58,7 @@ def test_groups_of_pairs_are_exact(tmp_path, group, monkeypatch):
         biases = rng.integers(-9999, 9999, n_outputs, np.int32)
         layer = int_dense(weights, biases, [2.0**-11], False, (1.0, 3), (1.0, -5))
         content, folder = network_file([layer]), tmp_path / f"{i}"
-        assert packing.pack_pairs(reader.read(content).layers[0]).packed == group
+        assert pairs.pack(reader.read(content).layers[0]).packed == group
         ends = np.concatenate([np.where(weights > 0, end, -1 - end) for end in (127, -128)])
         x = np.concatenate([inputs_of(content, 30), ends.astype(np.int8)])
         expected = litert.runner(content)(x)

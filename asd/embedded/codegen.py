@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from asd import cli, files
-from asd.embedded import packing
+from asd.embedded import packing, pairs
 from asd.tflite import reader
 from common import UserError
 
@@ -92,7 +92,7 @@ def _groups(network: reader.Network) -> tuple[int, int]:
     """Bytes that ASD_PAIRS needs for a layer: a word for each group; and for each column, too."""
     groups, words = [], []
     for layer in network.layers:
-        group = packing.pairs_group(layer)
+        group = pairs.columns_of_group(layer)
         groups.append(-(-layer.weights.shape[1] // group))
         words.append((group + 1) * groups[-1])
     return 4 * max(groups), 4 * max(words)
@@ -169,7 +169,7 @@ def _weights(network: reader.Network, rounding: str) -> str:
     for i, layer in enumerate(network.layers):
         parts.append(f"\n/* layer {i} */\n")
         branch = "#if"
-        for kernel, pack in packing.PACKINGS.items():
+        for kernel, pack in (packing.PACKINGS | {"ASD_PAIRS": pairs.pack}).items():
             packed = pack(layer)
             if packed is not None:
                 parts.append(f"{branch} ASD_KERNEL == {kernel}\n{_arrays(i, packed)}")
