@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from asd.embedded import packing
@@ -9,9 +11,10 @@ from asd.tflite.int8 import IntDense
 
 # Instructions of ASD_PAIRS for four rows of a group, by its columns, and for a weight's remainder.
 COSTS = {2: 30, 4: 46, 8: 78}
-REMAINDER_COST = 14
+REMAINDER_COST = 18
 # Of the weights of a group in a row: |sum of w * x| is then less than 2^15 for x in [-128, 127].
 LARGEST_GROUP = 255
+LARGEST_STEP = 2**8 - 1  # columns from what was taken off a weight to the next
 
 
 def _padded(array: np.ndarray, multiple: int) -> np.ndarray:
@@ -32,7 +35,7 @@ def columns_of_group(layer: IntDense) -> int:
     for group, of_group in COSTS.items():
         groups = _groups(layer.weights, group)
         excess = np.maximum(np.abs(groups).sum(axis=2) - LARGEST_GROUP, 0)
-        remainders = -(-excess // 128).sum()
+        remainders = -(-excess // 96).sum()
         costs[group] = of_group * excess.size // 4 + REMAINDER_COST * remainders
     return min(costs, key=costs.__getitem__)
 
@@ -42,20 +45,38 @@ def pack(layer: IntDense) -> packing.Packed:
     group = columns_of_group(layer)
     groups = _groups(layer.weights, group)  # (rows, groups, group)
     kept = groups.copy()
-    for row, at in np.argwhere(np.abs(groups).sum(axis=2) > LARGEST_GROUP):
-        weights = kept[row, at]
-        for i in np.argsort(-np.abs(weights), kind="stable"):
-            excess = np.abs(weights).sum() - LARGEST_GROUP
-            weights[i] -= np.sign(weights[i]) * np.clip(excess, 0, min(abs(weights[i]), 127))
-    assert np.abs(kept).sum(axis=2).max() <= LARGEST_GROUP
-    rest = (groups - kept).reshape(len(groups) // 4, 4, -1)
-    bytes_ = (kept + 128).reshape(rest.shape).transpose(0, 2, 1)  # (blocks, columns, 4)
+    entries: dict[int, list[tuple[int, int, int]]] = {}  # of a block: column, row, multiple of 32
+    for row, at in np.argwhere(np.abs(groups).sum(axis=2) > LARGEST_GROUP).tolist():
+        for column, times in _taken_off(kept[row, at]):
+            entries.setdefault(row // 4, []).append((at * group + column, row % 4, times))
+    bytes_ = (kept + 128).reshape(len(kept) // 4, 4, -1).transpose(0, 2, 1)  # (blocks, columns, 4)
     words = np.ascontiguousarray(bytes_.astype(np.uint8)).view("<u4")[:, :, 0]
     parts = []
-    for of_block, remainder in zip(words, rest, strict=True):
-        row, column = np.nonzero(remainder)
-        entries = column + (row << 16) + ((remainder[row, column] & 0xFF) << 24)
-        parts += [of_block, [len(entries)], entries]
+    for i, of_block in enumerate(words):
+        halves = _halves(sorted(entries.get(i, [])))
+        parts += [of_block, [len(halves) // 2], halves[0::2] + (halves[1::2] << 16)]
     return packing.Packed(
         np.concatenate(parts).astype(np.uint32), packing.pack_plain(layer).bias, group
     )
+
+
+def _taken_off(weights: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Make the weights of a group smaller until it holds them; columns and multiples of 32."""
+    while (excess := np.abs(weights).sum() - LARGEST_GROUP) > 0:
+        i = int(np.abs(weights).argmax())  # 32 or more, as a group has 8 at most
+        sign = 1 if weights[i] > 0 else -1
+        times = sign * min(-(-int(excess) // 32), abs(int(weights[i])) // 32, 3)
+        weights[i] -= 32 * times
+        yield i, times
+
+
+def _halves(entries: list[tuple[int, int, int]]) -> np.ndarray:
+    """Entries in 16 bits: multiple of 32 << 13, columns from the last one << 5, row."""
+    halves, last = [], 0
+    for column, row, times in entries:
+        while column - last > LARGEST_STEP:
+            halves.append(LARGEST_STEP << 5)
+            last += LARGEST_STEP
+        halves.append((times & 7) << 13 | (column - last) << 5 | row)
+        last = column
+    return np.array(halves + [0] * (len(halves) % 2), np.int64)

@@ -5,8 +5,9 @@
  * two. In a group of columns the generator keeps the sums of w * x within 16 bits: there the sums
  * of P * x and Q * x and C = 0x8000 - 0x00800080 * sum(x) are 0x8000 + low + 0x10000 * high,
  * exactly. P itself is never made: its sum is that of word * x less 256 times that of Q * x. What
- * the generator had to take off large weights follows the words of four rows: their number, then
- * for each its column + (row << 16) + (weight << 24). */
+ * the generator had to take off large weights follows the words of four rows: a number of words,
+ * in each twice 16 bits: the row, by how many columns this one is after the last << 5, and a signed
+ * multiple of 32 << 13. */
 #ifndef ASD_KERNELS_PAIRS_H
 #define ASD_KERNELS_PAIRS_H
 
@@ -185,6 +186,14 @@ static void asd_groups(const int8_t *x, uint32_t n, uint32_t group, uint32_t *c)
 
 #endif
 
+/* What was taken off a weight, times its x, by the upper half of an entry; returns that x. */
+static inline const int8_t *asd_pairs_rest(uint32_t *sums, const int8_t *at, uint32_t entry)
+{
+    at += entry << 3 >> 24;
+    sums[entry >> 16 & 3] += (uint32_t)((int32_t)entry >> 29) * (uint32_t)*at << 5;
+    return at;
+}
+
 ASD_APART static int8_t asd_pairs_output(const asd_layer *layer, uint32_t row, int32_t acc)
 {
     return asd_requantise(layer, row, asd_add(acc, layer->bias[row]));
@@ -193,7 +202,7 @@ ASD_APART static int8_t asd_pairs_output(const asd_layer *layer, uint32_t row, i
 static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint32_t *expanded)
 {
     const uint32_t *w = (const uint32_t *)layer->weights;
-    uint32_t n = layer->inputs, group = layer->packed, row, j, entries;
+    uint32_t n = layer->inputs, group = layer->packed, row, j;
     uint32_t offset = (n + group - 1) / group * 0x8000U;
 #if ASD_PAIRS_IN_THUMB
     const uint32_t *end = asd_groups(x, n, group, expanded);
@@ -202,6 +211,8 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 #endif
     for (row = 0; row < layer->outputs; row += 4) {
         uint32_t sums[4];
+        const uint32_t *end_of_rows;
+        const int8_t *at = x;
 #if ASD_PAIRS_IN_THUMB
         w = asd_pairs(sums, w, expanded, end, group);
 #else
@@ -209,8 +220,9 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 #endif
         sums[0] -= (sums[2] << 16) + offset;
         sums[1] -= (sums[3] << 16) + offset;
-        for (entries = *w++; entries > 0; entries--, w++) {
-            sums[*w >> 16 & 3] += (uint32_t)(((int32_t)*w >> 24) * x[*w & 0xFFFF]);
+        for (end_of_rows = w + 1 + *w, w++; w != end_of_rows; w++) {
+            at = asd_pairs_rest(sums, at, *w << 16);
+            at = asd_pairs_rest(sums, at, *w);
         }
         for (j = 0; j < 4 && row + j < layer->outputs; j++) {
             y[row + j] = asd_pairs_output(layer, row + j, (int32_t)sums[j]);
