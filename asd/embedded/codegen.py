@@ -130,9 +130,9 @@ def _source(network: reader.Network, plan: weights.Plan, name: str) -> str:
             f"{n_inputs} -> {n_outputs}, {relu}, {'per channel' if per_channel else 'per tensor'}; "
             f"y = {layer.output.scale:.6g} * (q - {layer.output.zero_point})"
         )
-        shift = f"shift_{i}" if plan.rounding == "double" else "0"
+        shift = f"shift_{i}, " if plan.rounding == "double" else ""
         fields = (
-            f"weights_{i}, bias_{i}, scale_{i}, {shift}, {n_inputs}, {n_outputs}, "
+            f"weights_{i}, bias_{i}, scale_{i}, {shift}{n_inputs}, {n_outputs}, "
             f"{layer.output.zero_point}, {layer.low}, {int(plan.per_row)}, PACKED_{i}"
         )
         rows.append(f"    /* {comment} */\n    {{{fields}}},")
@@ -140,6 +140,7 @@ def _source(network: reader.Network, plan: weights.Plan, name: str) -> str:
         "name": name,
         "NAME": name.upper(),
         "double": int(plan.rounding == "double"),
+        "shift": "shift, " if plan.rounding == "double" else "",
         "rows": "\n".join(rows),
         **plan.macros(),
         "layers": len(network.layers),

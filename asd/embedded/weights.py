@@ -8,6 +8,7 @@ import numpy as np
 
 from asd.embedded import packing
 from asd.tflite import reader
+from asd.tflite.int8 import LEAST
 
 HEX = "0x{:08X}"
 
@@ -50,6 +51,7 @@ class Plan:
             "scales": scales,
             "narrow": int(all(map(packing.is_narrow, layers))),
             "whole": int(all(n % 4 == 0 and k % 8 == 0 for n, k in shapes)),
+            "clamped": int(any(layer.low > LEAST for layer in layers)),
         }
 
     def dsp_name(self) -> str:

@@ -29,13 +29,22 @@ typedef struct {
     const void *weights;   /* packed for ASD_KERNEL, or int8 row by row where packed is 0 */
     const int32_t *bias;   /* [outputs, rounded up to 4 where packed], in the kernel's units */
     const uint32_t *scale; /* [outputs or 1]: the bits of a float32; double rounding: q 31 bits */
-    const int8_t *shift;   /* [outputs or 1]: double rounding only: left where positive */
+#if ASD_DOUBLE_ROUNDING
+    const int8_t *shift; /* [outputs or 1]: left where positive */
+#endif
     uint16_t inputs, outputs;
     int8_t zero_point, low; /* of the output; low: -128, or zero_point where there is a ReLU */
     uint8_t per_channel, packed;
 } asd_layer;
 
 /* ---------------------------------------------------------------- from acc to int8 */
+
+/* Of what is hardly ever called, and would take the registers of what is. */
+#if defined(__GNUC__)
+#define ASD_APART __attribute__((noinline))
+#else
+#define ASD_APART
+#endif
 
 static inline int8_t asd_clamp(int32_t value, int32_t low)
 {
@@ -105,7 +114,7 @@ static inline uint32_t asd_bits_over_24(uint64_t x)
 }
 
 /* round(float(acc) * float), as float32 hardware does it; |result| is cut at 2^23. */
-static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
+static ASD_APART int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
 {
     uint64_t x = acc < 0 ? (uint64_t)(-(int64_t)acc) : (uint64_t)acc;
     uint64_t mantissa = (float_bits & 0x7FFFFF) | 0x800000;
@@ -134,7 +143,7 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
     if (shift - 4 <= 20 && acc < (1 << 24) && acc > -(1 << 24)) {
         uint32_t window = ((UINT32_C(1) << shift) >> 16) | 1;
         int32_t mantissa = (int32_t)(((bits & 0x7FFFFF) | 0x800000) << 7);
-        int64_t product = (int64_t)(int32_t)((uint32_t)acc << 7) * mantissa;
+        int64_t product = (int64_t)(acc * 128) * mantissa;
         int32_t high = (int32_t)(product >> 32) + (int32_t)(UINT32_C(1) << (shift - 1));
         uint32_t rest = ((uint32_t)high + window) & ((UINT32_C(1) << shift) - 1);
         if (rest >= 2 * window) {
@@ -313,10 +322,10 @@ typedef struct {
     const uint32_t *w;
 } asd_dsp_state;
 
-#define ASD_DSP_UNROLL 8 /* groups of eight columns */
+/* Groups of eight columns in the loop. Models with a scale a row have more constants; their loop is
+ * shorter by what these take. */
+#define ASD_DSP_UNROLL (ASD_SCALES == ASD_PACKED_ROWS ? 4 : 8)
 #define ASD_DSP_GROUP_BYTES 108 /* of code: 27 instructions */
-#define ASD_DSP_TEXT2(x) #x
-#define ASD_DSP_TEXT(x) ASD_DSP_TEXT2(x)
 
 /* Not known to the compiler as what it is: it would reckon with registers that are not used. */
 #if defined(__clang__)
@@ -361,7 +370,7 @@ typedef struct {
             "  ldr pc, [sp, #32]\n"                                                       \
             ".balign 4\n"                                                                 \
             "2:\n" /* r0 w, r1 x, r4-r7 four sums */                                      \
-            ".rept " ASD_DSP_TEXT(ASD_DSP_UNROLL) "\n"                                    \
+            ".rept %c0\n"                                    \
             "  ldmia r1!, {r2, r3, r12, lr}\n"                                            \
             "  asd_columns4 r2, r3\n"                                                     \
             "  asd_columns4 r12, lr\n"                                                    \
@@ -374,7 +383,7 @@ typedef struct {
             "  bne 1b\n"                                                                  \
             "  add sp, sp, #36\n"                                                         \
             "  pop {r4-r11, pc}\n"                                                        \
-            ".purgem asd_columns4\n");                                                    \
+            ".purgem asd_columns4\n" ::"i"(ASD_DSP_UNROLL));                              \
     }
 
 #if ASD_DOUBLE_ROUNDING || !ASD_FLOAT_UNIT || ASD_SPLIT
@@ -596,7 +605,7 @@ static void asd_dsp_by_bytes(const asd_layer *layer, asd_dsp_state *state, int8_
         asd_dsp_bytes(state);
         memcpy(y + row, last, layer->outputs - row);
     }
-    for (j = 0; layer->low > -128 && j < layer->outputs; j++) {
+    for (j = 0; ASD_CLAMPED && layer->low > -128 && j < layer->outputs; j++) {
         y[j] = y[j] < layer->low ? layer->low : y[j];
     }
 }
@@ -627,6 +636,18 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 
 /* ---------------------------------------------------------------- Arm MVE: int8, row by row */
 #include <arm_mve.h>
+
+#if !ASD_DOUBLE_ROUNDING && !(__ARM_FEATURE_MVE & 2)
+static ASD_APART int32x4_t asd_mve_one_by_one(const asd_layer *layer, int32_t row, int32x4_t acc)
+{
+    int32_t sums[4], i;
+    vst1q_s32(sums, acc);
+    for (i = 0; i < 4 && row + i < layer->outputs; i++) {
+        sums[i] = asd_requantise(layer, (uint32_t)(row + i), sums[i]);
+    }
+    return vld1q_s32(sums);
+}
+#endif
 
 /* Four rows of asd_requantise at once; acc has its bias. */
 static inline int32x4_t asd_mve_requantise(const asd_layer *layer, int32_t row, int32x4_t acc,
@@ -661,14 +682,7 @@ static inline int32x4_t asd_mve_requantise(const asd_layer *layer, int32_t row, 
     sure = vcmpcsq_m_u32(vdupq_n_u32(20), vsubq_n_u32(shift, 4), sure);
     sure = vcmphiq_m_u32(vdupq_n_u32(1U << 24), vreinterpretq_u32_s32(vabsq_s32(acc)), sure);
     if ((sure & some) != some) {
-        int32_t sums[4], i;
-        vst1q_s32(sums, acc);
-        for (i = 0; i < 4; i++) {
-            if (row + i < layer->outputs) {
-                sums[i] = asd_requantise(layer, (uint32_t)(row + i), sums[i]);
-            }
-        }
-        return vld1q_s32(sums);
+        return asd_mve_one_by_one(layer, row, acc);
     }
     acc = vshlq_s32(high, vnegq_s32(vreinterpretq_s32_u32(shift)));
 #endif
