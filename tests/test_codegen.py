@@ -270,13 +270,12 @@ def test_the_same_input_gives_the_same_text():
     assert "TFLite Micro" in codegen.generate(content, "double")["model.h"]
 
 
-def test_the_range_proofs_fall_back(tmp_path):
-    """Sums that may need more than the packed kernels have bits run through the plain one."""
+def test_the_range_proofs(tmp_path):
+    """Sums that may need more than the packed kernels have bits are made in parts."""
     large = np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32)
     wide = int_dense(*large, [1e-4], False, (1.0, -128), (10.0, 0))
     (layer,) = reader.read(network_file([wide])).layers
-    assert packing.pack_dsp(layer) is None
-    assert packing.pack_mlal(layer) is None
+    assert packing.pack_dsp(layer).packed == 3  # parts, and one
     low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, (1.0, 0), (1.0, 0))
     (layer,) = reader.read(network_file([low])).layers
     assert packing.pack_dsp(layer) is None
@@ -475,10 +474,10 @@ def test_all_real_windows_on_the_host_and_an_m4(real_files, tmp_path, name):
 
 
 BARS = {  # instructions for one inference
-    "mps2-an385": 750_000,
-    "mps2-an386": 255_000,
-    "mps2-an500": 255_000,
-    "mps2-an505": 255_000,
+    "mps2-an385": 545_000,
+    "mps2-an386": 248_000,
+    "mps2-an500": 248_000,
+    "mps2-an505": 248_000,
     "mps3-an547": 78_000,
     "virt": 1_050_000,
 }
@@ -487,7 +486,7 @@ BARS = {  # instructions for one inference
 @pytest.mark.parametrize("name", list(BARS))
 def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
     contents, windows = real_files
-    for kind, slack in (("published", 1.0), ("per channel", 1.03)):
+    for kind, slack in (("published", 1.0), ("per channel", 1.028)):
         model = litert.runner(contents[kind])
         x = litert.to_int8(windows[::700], model.source["scale"], model.source["zero_point"])
         codegen.write(contents[kind], tmp_path / kind)
@@ -496,5 +495,6 @@ def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
         assert ran.instructions <= slack * BARS[name]
         assert ran.stack_bytes <= 256
         assert ran.scratch_bytes <= 1536
-        if kind == "published" and name == "mps2-an386":
-            assert ran.code_bytes + ran.constant_bytes <= 273_500
+        if name == "mps2-an386":
+            most = {"published": 273_500, "per channel": 275_500}[kind]
+            assert ran.code_bytes + ran.constant_bytes <= most
