@@ -324,7 +324,7 @@ typedef struct {
 
 /* Groups of eight columns in the loop. Models with a scale a row have more constants; their loop is
  * shorter by what these take. */
-#define ASD_DSP_UNROLL (ASD_SCALES == ASD_PACKED_ROWS ? 4 : 8)
+#define ASD_DSP_UNROLL (ASD_SCALES == ASD_PACKED_ROWS && ASD_FLOAT_UNIT ? 4 : 8)
 #define ASD_DSP_GROUP_BYTES 108 /* of code: 27 instructions */
 
 /* Not known to the compiler as what it is: it would reckon with registers that are not used. */
