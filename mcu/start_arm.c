@@ -34,7 +34,7 @@ __attribute__((used, section(".start"))) const vector_table vectors = {
 void reset(void)
 {
     /* First: the compiler may use FPU and MVE registers from here on. */
-#ifdef __ARM_FP
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     CPACR |= CPACR_CP10_CP11;
 #endif
 #ifdef __ARM_FEATURE_MVE

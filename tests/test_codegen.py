@@ -274,13 +274,12 @@ def test_the_same_input_gives_the_same_text():
     assert "TFLite Micro" in codegen.generate(content, "double")["model.h"]
 
 
-def test_the_range_proofs_fall_back(tmp_path):
-    """Sums that may need more than the packed kernels have bits run through the plain one."""
+def test_the_range_proofs(tmp_path):
+    """Sums that may need more than the packed kernels have bits are made in parts."""
     large = np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32)
     wide = int_dense(*large, [1e-4], False, (1.0, -128), (10.0, 0))
     (layer,) = reader.read(network_file([wide])).layers
-    assert packing.pack_dsp(layer) is None
-    assert packing.pack_mlal(layer) is None
+    assert packing.pack_dsp(layer).packed == 3  # parts, and one
     low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, (1.0, 0), (1.0, 0))
     (layer,) = reader.read(network_file([low])).layers
     assert packing.pack_dsp(layer) is None
@@ -486,11 +485,11 @@ def test_all_real_windows_on_the_host_and_an_m4(real_files, tmp_path, name):
 
 
 BARS = {  # instructions for one inference
-    "mps2-an385": 570_000,
+    "mps2-an385": 545_000,
     "mps2-an385-m0plus": 890_000,
-    "mps2-an386": 255_000,
-    "mps2-an500": 255_000,
-    "mps2-an505": 255_000,
+    "mps2-an386": 248_000,
+    "mps2-an500": 248_000,
+    "mps2-an505": 248_000,
     "mps2-an505-m23": 890_000,
     "mps3-an547": 51_000,
     "virt": 825_000,
@@ -510,9 +509,10 @@ def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
         ran = boards.run(board_or_skip(name), tmp_path / kind, x, tmp_path / kind)
         assert np.array_equal(ran.outputs, model(x))
         # Larger weights need smaller groups of pairs.
-        slack = 1.0 if kind == "published" else 1.21 if ran.kernel == "pairs" else 1.03
+        slack = 1.0 if kind == "published" else 1.21 if ran.kernel == "pairs" else 1.028
         assert ran.instructions <= slack * BARS[name]
         assert ran.stack_bytes <= 256
         assert ran.scratch_bytes <= (3_500 if name in IN_WORDS else 1_536)
-        if kind == "published" and name == "mps2-an386":
-            assert ran.code_bytes + ran.constant_bytes <= 273_500
+        if name == "mps2-an386":
+            most = {"published": 273_500, "per channel": 275_500}[kind]
+            assert ran.code_bytes + ran.constant_bytes <= most

@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asd import cli, files
-from asd.embedded import packing, pairs
+from asd.embedded import pairs, weights
 from asd.tflite import reader
 from common import UserError
 
@@ -50,12 +48,13 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
             "the kernels' or of a standard header"
         )
     network = reader.read(content)
+    plan = weights.Plan(network, rounding)
     # The header last: its hash says that what it stands beside is whole.
     return {
         **{path.name: path.read_text(encoding="utf-8") for path in sorted(KERNELS.glob("*.h"))},
-        f"{name}_weights.h": _weights(network, rounding),
-        f"{name}.c": _source(network, rounding, name),
-        f"{name}.h": _header(network, rounding, name),
+        f"{name}_weights.h": plan.text(),
+        f"{name}.c": _source(network, plan, name),
+        f"{name}.h": _header(network, plan, name),
     }
 
 
@@ -104,7 +103,7 @@ ORACLES = {
 }
 
 
-def _header(network: reader.Network, rounding: str, name: str) -> str:
+def _header(network: reader.Network, plan: weights.Plan, name: str) -> str:
     first, last = network.layers[0], network.layers[-1]
     macs = sum(layer.weights.size for layer in network.layers)
     upper, width = name.upper(), _width(network)
@@ -112,11 +111,12 @@ def _header(network: reader.Network, rounding: str, name: str) -> str:
     values = {
         "name": name, "NAME": upper, "inputs": network.inputs, "outputs": network.outputs,
         "macs": f"{macs:,}", "layers": len(network.layers), "sha256": network.sha256,
-        "oracle": ORACLES[rounding], "rounding": rounding,
+        "oracle": ORACLES[plan.rounding], "rounding": plan.rounding,
         "input_scale": _float(first.input.scale), "input_zero": first.input.zero_point,
         "output_scale": _float(last.output.scale), "output_zero": last.output.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
         "groups": groups, "grouped": grouped,
+        "dsp": plan.dsp_name(), "kernels": "\n".join(f" *   {line}" for line in plan.comments()),
     }  # fmt: skip
     return fill("model.h.in", values)
 
@@ -132,7 +132,7 @@ def _float(value: float) -> str:
     return f"{text}F" if re.search("[.e]", text) else f"{text}.0F"
 
 
-def _source(network: reader.Network, rounding: str, name: str) -> str:
+def _source(network: reader.Network, plan: weights.Plan, name: str) -> str:
     rows = []
     for i, layer in enumerate(network.layers):
         n_outputs, n_inputs = layer.weights.shape
@@ -142,76 +142,24 @@ def _source(network: reader.Network, rounding: str, name: str) -> str:
             f"{n_inputs} -> {n_outputs}, {relu}, {'per channel' if per_channel else 'per tensor'}; "
             f"y = {layer.output.scale:.6g} * (q - {layer.output.zero_point})"
         )
-        shift = f"shift_{i}" if rounding == "double" else "0"
+        shift = f"shift_{i}, " if plan.rounding == "double" else ""
         fields = (
-            f"weights_{i}, bias_{i}, scale_{i}, {shift}, {n_inputs}, {n_outputs}, "
-            f"{layer.output.zero_point}, {layer.low}, {int(per_channel)}, PACKED_{i}"
+            f"weights_{i}, bias_{i}, scale_{i}, {shift}{n_inputs}, {n_outputs}, "
+            f"{layer.output.zero_point}, {layer.low}, {int(plan.per_row)}, PACKED_{i}"
         )
         rows.append(f"    /* {comment} */\n    {{{fields}}},")
     values = {
         "name": name,
         "NAME": name.upper(),
-        "double": int(rounding == "double"),
+        "double": int(plan.rounding == "double"),
+        "shift": "shift, " if plan.rounding == "double" else "",
         "rows": "\n".join(rows),
-        "all_packed": " && ".join(f"PACKED_{i}" for i in range(len(network.layers))),
+        **plan.macros(),
         "layers": len(network.layers),
         "width": _width(network),
         "sha256": network.sha256,
     }
     return fill("model.c.in", values)
-
-
-def _weights(network: reader.Network, rounding: str) -> str:
-    parts = [
-        "/* Weights as the kernels read them, biases in their units, and the factors from acc to\n"
-        " * the output. Included by the generated model only. */\n"
-    ]
-    for i, layer in enumerate(network.layers):
-        parts.append(f"\n/* layer {i} */\n")
-        branch = "#if"
-        for kernel, pack in (packing.PACKINGS | {"ASD_PAIRS": pairs.pack}).items():
-            packed = pack(layer)
-            if packed is not None:
-                parts.append(f"{branch} ASD_KERNEL == {kernel}\n{_arrays(i, packed)}")
-                branch = "#elif"
-        plain = _arrays(i, packing.pack_plain(layer))
-        parts.append(f"#else\n{plain}#endif\n" if branch == "#elif" else plain)
-        if rounding == "double":
-            q, shift = layer.multipliers()
-            parts.append(array("uint32_t", f"scale_{i}", q, "{}U"))
-            parts.append(array("int8_t", f"shift_{i}", shift, "{}"))
-        else:
-            bits = layer.scales.astype(np.float32).view(np.uint32)
-            parts.append(array("uint32_t", f"scale_{i}", bits, "0x{:08X}"))
-    return "".join(parts)
-
-
-def _arrays(i: int, packed: packing.Packed) -> str:
-    words = packed.weights.dtype != np.int8
-    kind, pattern = ("uint32_t", "0x{:08X}") if words else ("int8_t", "{}")
-    return (
-        f"#define PACKED_{i} {int(packed.packed)}\n"
-        + array(kind, f"weights_{i}", packed.weights, pattern)
-        + array("int32_t", f"bias_{i}", packed.bias, "{}")
-    )
-
-
-def array(kind: str, name: str, values: np.ndarray, pattern: str) -> str:
-    """A constant array of C; `pattern` formats a value."""
-    # The most negative int32 is no literal in C.
-    texts = ["(-2147483647 - 1)" if v == -(2**31) else pattern.format(v) for v in values.tolist()]
-    lines = "".join(f"    {line}\n" for line in _lines(texts))
-    return f"static const {kind} {name}[{len(values)}] = {{\n{lines}}};\n"
-
-
-def _lines(texts: list[str], columns: int = 94) -> Iterator[str]:
-    line = ""
-    for text in texts:
-        if len(line) + len(text) + 2 > columns:
-            yield line.rstrip()
-            line = ""
-        line += f"{text}, "
-    yield line.rstrip()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

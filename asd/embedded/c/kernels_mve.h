@@ -122,6 +122,41 @@ ASD_ASSEMBLY static void asd_mve_layer(__attribute__((unused)) asd_mve_state *st
         ".purgem asd_columns16\n");
 }
 
+#if !ASD_MVE_IN_VECTORS
+#include <arm_mve.h>
+
+/* Of four sums at once, as asd_requantise, which serves where one of them is near a tie. */
+static void asd_mve_requantise(const asd_layer *layer, uint32_t row, const int32_t *sums, int8_t *y)
+{
+    int32x4_t acc = vld1q_s32(sums);
+    uint32x4_t scale =
+        layer->per_channel ? vld1q_u32(layer->scale + row) : vdupq_n_u32(layer->scale[0]);
+    uint32x4_t shift = vsubq_u32(vdupq_n_u32(132), vshrq_n_u32(scale, 23));
+    uint32x4_t unit = vshlq_u32(vdupq_n_u32(1), vreinterpretq_s32_u32(shift)), window, rest;
+    int32x4_t mantissa = vreinterpretq_s32_u32(
+        vshlq_n_u32(vorrq_u32(vbicq_u32(scale, vdupq_n_u32(0xFF800000U)), vdupq_n_u32(0x800000U)),
+                    7));
+    int32x4_t high = vmulhq_s32(vshlq_n_s32(acc, 7), mantissa);
+    mve_pred16_t sure;
+    uint32_t i;
+    high = vaddq_s32(high, vreinterpretq_s32_u32(vshrq_n_u32(unit, 1)));
+    window = vorrq_u32(vshrq_n_u32(unit, 16), vdupq_n_u32(1));
+    rest = vandq_u32(vaddq_u32(vreinterpretq_u32_s32(high), window), vsubq_n_u32(unit, 1));
+    sure = vcmpcsq_u32(rest, vshlq_n_u32(window, 1));
+    sure = vcmpcsq_m_u32(vdupq_n_u32(20), vsubq_n_u32(shift, 4), sure);
+    sure = vcmphiq_m_u32(vdupq_n_u32(1U << 24), vreinterpretq_u32_s32(vabsq_s32(acc)), sure);
+    if (sure != 0xFFFF) {
+        for (i = 0; i < 4; i++) {
+            y[i] = asd_requantise(layer, row + i, sums[i]);
+        }
+        return;
+    }
+    acc = vshlq_s32(high, vnegq_s32(vreinterpretq_s32_u32(shift)));
+    acc = vmaxq_s32(vqaddq_n_s32(acc, layer->zero_point), vdupq_n_s32(layer->low));
+    vstrbq_s32(y, vminq_s32(acc, vdupq_n_s32(127)));
+}
+#endif
+
 static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
 {
     uint32_t outputs = layer->outputs, row, rows, i;
@@ -145,7 +180,9 @@ static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
         state.y = rows > 1 && ASD_MVE_IN_VECTORS ? (void *)(y + row) : four;
         state.scale = layer->scale + row;
         state.scale_step = sizeof scale;
-        state.shift = ASD_DOUBLE_ROUNDING ? layer->shift + row : shift;
+#if ASD_DOUBLE_ROUNDING
+        state.shift = layer->shift + row;
+#endif
         if (rows == 1) {
             four[0] = four[1] = four[2] = four[3] = layer->bias[row];
             state.bias = four;
@@ -154,16 +191,22 @@ static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
         if (ASD_MVE_IN_VECTORS && (rows == 1 || !layer->per_channel)) {
             for (i = 0; i < 4; i++) {
                 scale[i] = layer->scale[layer->per_channel ? row : 0];
-                shift[i] = ASD_DOUBLE_ROUNDING ? layer->shift[layer->per_channel ? row : 0] : 0;
+#if ASD_DOUBLE_ROUNDING
+                shift[i] = layer->shift[layer->per_channel ? row : 0];
+#endif
             }
             state.scale = scale;
             state.scale_step = 0;
             state.shift = shift;
         }
         asd_mve_layer(&state);
-        for (i = 0; !ASD_MVE_IN_VECTORS && i < rows; i++) {
-            y[row + i] = asd_requantise(layer, row + i, four[i]);
+#if !ASD_MVE_IN_VECTORS
+        if (rows == 4) {
+            asd_mve_requantise(layer, row, four, y + row);
+        } else {
+            y[row] = asd_requantise(layer, row, four[0]);
         }
+#endif
         if (ASD_MVE_IN_VECTORS && rows == 1) {
             memcpy(y + row, four, 1);
         }
