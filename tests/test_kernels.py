@@ -15,8 +15,10 @@ from conftest import board_or_skip
 from networks import int_dense
 from networks import tflite as network_file
 
-from asd.embedded import boards, codegen, packing, weights
+from asd import files
+from asd.embedded import boards, codegen, costs, packing, weights
 from asd.embedded import host as this_machine
+from asd.embedded.costs import Cost
 from asd.tflite import litert, reader
 
 AD01 = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
@@ -227,6 +229,19 @@ def test_layers_of_two_kernels_are_named(bench):
     assert "1: 12 -> 6: plain, as a weight is -128\n" in header
     ran = bench.run(bench.board("mps2-an386"), content)
     assert ran.kernel == "dsp+plain"
+
+
+def test_the_table_has_room_for_two_kernels(tmp_path, capsys):
+    cost = Cost("DemoFan", "mps2-an386", "Cortex-M4F", "dsp+plain", 123_456, 0, 0.0, 0.0, None,
+                instructions=1_000_000, code_bytes=1, constant_bytes=2, scratch_bytes=3,
+                stack_bytes=4)  # fmt: skip
+    costs.write(tmp_path / "mcu.csv", [cost])
+    assert files.read_csv(tmp_path / "mcu.csv")[1][3] == "dsp+plain"
+    assert costs.show([cost], [], [], tmp_path / "mcu.csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("Cortex-M4F"))
+    assert line.split()[2:4] == ["dsp+plain", "123456"]
+    assert max(map(len, lines)) <= 100
 
 
 @pytest.mark.parametrize("name", ["mps2-an385", "mps2-an386", "mps3-an547", "virt"])
