@@ -15,8 +15,10 @@ from conftest import board_or_skip
 from networks import int_dense
 from networks import tflite as network_file
 
-from asd.embedded import boards, codegen, packing, weights
+from asd import files
+from asd.embedded import boards, codegen, costs, packing, weights
 from asd.embedded import host as this_machine
+from asd.embedded.costs import Cost
 from asd.tflite import litert, reader
 
 AD01 = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
@@ -149,8 +151,8 @@ def test_the_widest_rows_of_the_largest_weights(bench):
     [
         ("ASD_PACKED_ROWS", {"widths": (40, 24, 16), "octaves": 4}),
         ("ASD_PACKED_ROWS", {"widths": (21, 13, 6, 9), "octaves": 4, "relu_zero": 5}),
-        ("ASD_ROWS", {"widths": (40, 24, 16), "octaves": 14}),
-        ("ASD_ROWS", {"widths": (21, 13, 6, 9), "octaves": 14, "relu_zero": 5}),
+        ("ASD_ROWS", {"widths": (40, 24, 16), "octaves": 14, "bias": 2.0**20}),
+        ("ASD_ROWS", {"widths": (21, 13, 6, 9), "octaves": 14, "bias": 2.0**20, "relu_zero": 5}),
         ("ASD_ROWS", {"widths": (24, 16, 8), "octaves": 1, "bias": 2.0**20.5}),
         ("ASD_ONE_SCALE", {"widths": (21, 13, 6, 9), "relu_zero": 5}),
     ],
@@ -180,29 +182,37 @@ def test_products_that_need_more_than_16_bits(bench):
     bench.run(bench.board("mps2-an386"), content)
 
 
-def test_rows_of_six_bytes_hold_every_bit():
-    (layer,) = reader.read(chain((30, 10), octaves=6)).layers
+@pytest.mark.parametrize("low_bits", [4, 6])
+@pytest.mark.parametrize("around", [0, -1_500_000])
+def test_rows_of_six_bytes_hold_every_bit(low_bits, around):
+    (layer,) = reader.read(chain((30, 10), octaves=5)).layers
     packed = packing.pack_dsp(layer)
-    words, least = packing.pack_scales(layer, packed)
+    packed = dataclasses.replace(packed, bias=packed.bias // 256 % 2**18 * 256 + 256 * around)
+    words, (least, factor) = packing.pack_scales(layer, packed, low_bits)
     blocks = words.reshape(-1, 6).astype(np.int64)
     rows = blocks[:, [1, 5, 2, 3]].ravel()
     halves = blocks[:, [0, 0, 4, 4]].ravel() >> np.tile([0, 16], len(rows) // 2) & 0xFFFF
     high = halves.astype(np.uint16).view(np.int16).astype(np.int64)
-    np.testing.assert_array_equal(256 * (64 * high + (rows & 63)), packed.bias)
-    scales = (least + (rows >> 6)).astype(np.uint32).view(np.float32)
+    biases = high * (factor & 0xFFFF) + factor + 256 * (rows & (2**low_bits - 1))
+    np.testing.assert_array_equal(biases[:10].astype(np.uint32).view(np.int32), packed.bias[:10])
+    scales = (least + (rows >> low_bits)).astype(np.uint32).view(np.float32)
     np.testing.assert_array_equal(scales[:10], layer.scales)
 
 
 @pytest.mark.parametrize(
-    ("octaves", "bias", "fits"),
-    [(7.9, 0, True), (8.1, 0, False), (1, 2**21 - 1, True), (1, 2**21, False),
-     (1, -(2**21), True), (1, -(2**21) - 1, False)],
+    ("octaves", "biases", "low_bits"),
+    [(7.9, (0, 4_150_000), 6), (7.9, (-7_000_000, -2_900_000), 6), (7.9, (0, 2**22), 0),
+     (8.1, (-5_000_000, -2_930_000), 5), (8.1, (0, 2**21), 0), (17, (8_300_000, 8_380_000), 4)],
 )  # fmt: skip
-def test_the_ends_of_six_bytes(octaves, bias, fits):
-    scales = np.float32([1.0, 2.0**octaves])
-    layer = int_dense(np.zeros((2, 8), np.int8), np.array([bias, 0], np.int32), scales, False,
-                      (1.0, 0), (1.0, 0))  # fmt: skip
-    assert (packing.pack_scales(layer, packing.pack_dsp(layer)) is not None) == fits
+def test_the_ends_of_six_bytes(bench, octaves, biases, low_bits):
+    """A scale's bits and a bias's fit into 48; a scale spans an octave in 23."""
+    scales = np.float32([1e-3, 1e-3 * 2.0**octaves, 1e-3])
+    layer = int_dense(np.ones((3, 8), np.int8), np.array([*biases, biases[0]], np.int32), scales,
+                      False, (1e-4, 0), (1.0, 0))  # fmt: skip
+    content = network_file([layer])
+    plan = weights.Plan(reader.read(content), "single")
+    assert (plan.low_bits if plan.rows else 0) == low_bits
+    bench.run(bench.board("mps2-an386"), content)
 
 
 def test_layers_of_two_kernels_are_named(bench):
@@ -219,6 +229,19 @@ def test_layers_of_two_kernels_are_named(bench):
     assert "1: 12 -> 6: plain, as a weight is -128\n" in header
     ran = bench.run(bench.board("mps2-an386"), content)
     assert ran.kernel == "dsp+plain"
+
+
+def test_the_table_has_room_for_two_kernels(tmp_path, capsys):
+    cost = Cost("DemoFan", "mps2-an386", "Cortex-M4F", "dsp+plain", 123_456, 0, 0.0, 0.0, None,
+                instructions=1_000_000, code_bytes=1, constant_bytes=2, scratch_bytes=3,
+                stack_bytes=4)  # fmt: skip
+    costs.write(tmp_path / "mcu.csv", [cost])
+    assert files.read_csv(tmp_path / "mcu.csv")[1][3] == "dsp+plain"
+    assert costs.show([cost], [], [], tmp_path / "mcu.csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith("Cortex-M4F"))
+    assert line.split()[2:4] == ["dsp+plain", "123456"]
+    assert max(map(len, lines)) <= 100
 
 
 @pytest.mark.parametrize("name", ["mps2-an385", "mps2-an386", "mps3-an547", "virt"])

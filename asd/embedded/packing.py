@@ -14,8 +14,6 @@ import numpy as np
 from asd.tflite.int8 import LEAST, MOST, IntDense
 
 DSP_LIMIT = 2**23  # 256 * acc has to fit 32 bits
-# Of what a row of six bytes holds: a bias, and a scale's bits above the least of a layer's.
-BIAS_BITS, SCALE_BITS = 22, 26
 
 
 @dataclass(frozen=True)
@@ -111,25 +109,48 @@ def is_narrow(layer: IntDense) -> bool:
     return bool((sums * layer.scales.astype(np.float64)).max() < 2**15 - 2**9)
 
 
-def pack_scales(layer: IntDense, packed: Packed) -> tuple[np.ndarray, int] | None:
-    """ASD_DSP with a float unit: biases and scales in six bytes a row; None if they need more.
+def pack_scales(
+    layer: IntDense, packed: Packed, low_bits: int
+) -> tuple[np.ndarray, tuple[int, int]] | None:
+    """ASD_DSP with a float unit: biases and scales together, in six bytes a row.
+
+    Parameters
+    ----------
+    packed : of `pack_dsp`, not split
+    low_bits : 1 to 6, of a bias, that stand below its scale's 32 - low_bits; 16 stand apart
 
     Returns
     -------
     words : (outputs rounded up to 4, times 1.5) uint32, six for four rows; see kernels.h
-    least : the bits of the layer's least scale, which the kernel adds to a row's
+    constants : the bits of the layer's least scale, which the kernel adds to a row's; and by what
+        it multiplies the 16 bits of a bias, below a number of 2^16; it adds both to the bias.
+        None where the biases differ by more than 16 + low_bits bits hold.
     """
-    biases = packed.bias.astype(np.int64) >> 8  # whole multiples of 256
-    scales = layer.scales.astype(np.float32)
-    bits = np.broadcast_to(scales, len(layer.weights)).view(np.uint32).astype(np.int64)
-    above = pad_rows(bits - bits.min())
-    fits = np.abs(2 * biases + 1).max() < 2**BIAS_BITS and above.max() < 2**SCALE_BITS
-    if packed.packed != 1 or not fits:
+    factor = 1 << (8 + low_bits)
+    biases = packed.bias.astype(np.int64)  # whole multiples of 256
+    biases[len(layer.weights) :] = biases[0]
+    middle = min((int(biases.min()) - factor + 2**15 * factor) // 2**16, 2**15 - 1)
+    biases -= middle * 2**16 + factor
+    if biases.max() >= 2**15 * factor:
         return None
-    low = 32 - SCALE_BITS
-    words = (above << low | (biases & (2**low - 1))).reshape(-1, 4)
-    high = (biases >> low & 0xFFFF).reshape(-1, 2)
+    least, above = _above_least(layer)
+    low = biases >> 8 & (2**low_bits - 1)
+    words = (pad_rows(above) << low_bits | low).reshape(-1, 4)
+    high = (biases // factor & 0xFFFF).reshape(-1, 2)
     pairs = (high[:, 0] | high[:, 1] << 16).reshape(-1, 2)
     # In the order of the registers that the kernel loads them to.
     columns = [pairs[:, 0], words[:, 0], words[:, 2], words[:, 3], pairs[:, 1], words[:, 1]]
-    return np.stack(columns, axis=1).astype(np.uint32).ravel(), int(bits.min())
+    constants = least, (middle & 0xFFFF) << 16 | factor
+    return np.stack(columns, axis=1).astype(np.uint32).ravel(), constants
+
+
+def scale_bits(layer: IntDense) -> int:
+    """How many bits the float32 scales need above the least of the layer."""
+    return int(_above_least(layer)[1].max()).bit_length()
+
+
+def _above_least(layer: IntDense) -> tuple[int, np.ndarray]:
+    """The least scale's float32 bits, and how much more each row's are, (outputs,) int64."""
+    scales = np.broadcast_to(layer.scales.astype(np.float32), len(layer.weights))
+    bits = scales.view(np.uint32).astype(np.int64)  # in the order of the numbers: all are positive
+    return int(bits.min()), bits - bits.min()

@@ -27,16 +27,19 @@ class Plan:
     dsp : of each layer what ASD_DSP reads; None: it runs through ASD_PLAIN
     rows : of each layer its biases and scales together, as `packing.pack_scales` gives them, or
         None, where ASD_DSP with a float unit reads them apart
+    low_bits : of a bias in `rows`, that stand below its scale
     """
 
     def __init__(self, network: reader.Network, rounding: str) -> None:
         self.network, self.rounding = network, rounding
         self.per_row = any(len(layer.weight_scales) > 1 for layer in network.layers)
         self.dsp = [packing.pack_dsp(layer) for layer in network.layers]
+        self.low_bits = min(32 - max(map(packing.scale_bits, network.layers)), 6)
+        whole = all(packed and packed.packed == 1 for packed in self.dsp)
         self.rows = None
-        if rounding == "single" and self.per_row and None not in self.dsp:
+        if rounding == "single" and self.per_row and whole and self.low_bits > 0:
             both = zip(network.layers, self.dsp, strict=True)
-            rows = [packing.pack_scales(layer, packed) for layer, packed in both]
+            rows = [packing.pack_scales(*pair, self.low_bits) for pair in both]
             self.rows = None if None in rows else rows
 
     def macros(self) -> dict[str, str | int]:
@@ -49,6 +52,7 @@ class Plan:
             "all_packed": " && ".join(named),
             "split": " || ".join(f"{name} > 1" for name in named),
             "scales": scales,
+            "low_bits": self.low_bits,
             "narrow": int(all(map(packing.is_narrow, layers))),
             "whole": int(all(n % 4 == 0 and k % 8 == 0 for n, k in shapes)),
             "clamped": int(any(layer.low > LEAST for layer in layers)),
@@ -89,9 +93,9 @@ class Plan:
             if self.rows is None:
                 text += _bias(i, packed.bias)
             else:
-                words, least = self.rows[i]
+                words, constants = self.rows[i]
                 text += "#if ASD_FLOAT_UNIT\n" + _bias(i, words.view(np.int32))
-                text += array("uint32_t", f"scale_{i}", np.array([least]), HEX)
+                text += array("uint32_t", f"scale_{i}", np.array(constants), HEX)
                 text += f"#else\n{_bias(i, packed.bias)}#endif\n"
         text += f"#else\n{_weights(i, plain)}{_bias(i, plain.bias)}#endif\n"
         if self.rows is None:
