@@ -80,7 +80,7 @@ static run_function *volatile measured;
    shifts of boards/ an instruction is one tick or more than twenty: rounding gives it exactly.
    The 32 bits of the counter last for 167 million instructions or more.
 
-   Checked on all six boards with QEMU 7.2 against its own log of every instruction (-singlestep
+   Checked on all six machines with QEMU 7.2 against its own log of every instruction (-singlestep
    -d exec,nochain): the lines between model_run's first instruction and its return are as many
    as the counter says. main checks a known loop on every start. */
 static __attribute__((noinline)) uint32_t count(const int8_t *input, int8_t *output)

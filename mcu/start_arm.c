@@ -1,4 +1,4 @@
-/* Start of a Cortex-M3, M4, M7, M33 or M55: vector table, memory, FPU, then main. */
+/* Start of a Cortex-M0+, M3, M4, M7, M23, M33 or M55: vector table, memory, FPU, then main. */
 
 #include <stdint.h>
 
@@ -34,7 +34,7 @@ __attribute__((used, section(".start"))) const vector_table vectors = {
 void reset(void)
 {
     /* First: the compiler may use FPU and MVE registers from here on. */
-#ifdef __ARM_FP
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     CPACR |= CPACR_CP10_CP11;
 #endif
 #ifdef __ARM_FEATURE_MVE

@@ -12,6 +12,8 @@ int main(void);
 void start(void);
 void trap(void); /* below */
 
+#define FS_INITIAL (1u << 13)
+
 /* gp before anything that the linker may have relaxed to be relative to it. */
 __asm__(".section .start, \"ax\"\n"
         ".globl reset\n"
@@ -34,6 +36,11 @@ __asm__(".section .start, \"ax\"\n"
 __attribute__((used)) void start(void)
 {
     __asm__ volatile("csrw mtvec, %0" : : "r"(trap));
+#ifdef __riscv_flen
+    /* Before anything that the compiler may do with them: the float registers, off from reset
+       (mstatus.FS), and how they round: to nearest, ties to even. */
+    __asm__ volatile("csrs mstatus, %0\n\tfscsr x0" : : "r"(FS_INITIAL));
+#endif
 
     const uint32_t *from = data_load;
     for (uint32_t *to = data_start; to < data_end; to++)

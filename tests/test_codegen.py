@@ -23,12 +23,14 @@ needs_cc = pytest.mark.skipif(
     this_machine.compiler() is None, reason="no C compiler: apt install gcc"
 )
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"]
-# Every path that this machine can take: vectors and a float unit, integers only, Armv7-M's packing.
+# Every path that this machine can take: vectors and a float unit, integers only, the packings of
+# Armv7-M and of pairs of rows, and the latter with multiplications of 32 bits alone.
 HOST_PATHS = {
     "float": [],
     "integer": ["-DASD_FLOAT_UNIT=0"],
     "mlal": ["-DASD_KERNEL=ASD_MLAL"],
     "mlal integer": ["-DASD_KERNEL=ASD_MLAL", "-DASD_FLOAT_UNIT=0"],
+    "pairs": ["-DASD_KERNEL=ASD_PAIRS", "-DASD_FLOAT_UNIT=0", "-DASD_SHORT_MULTIPLY=1"],
 }
 
 
@@ -53,7 +55,7 @@ def small(seed=0):
 @needs_cc
 @pytest.mark.parametrize("group", range(10))
 def test_random_networks_equal_litert(tmp_path, group):
-    """200 in all, each through two of the paths."""
+    """200 in all, each through one or two of the paths."""
     bytes_seen = set()
     for seed in range(20 * group, 20 * group + 20):
         content = random_network(seed)
@@ -61,7 +63,7 @@ def test_random_networks_equal_litert(tmp_path, group):
         expected = litert.runner(content)(x)
         bytes_seen |= set(expected.ravel().tolist())
         names = list(HOST_PATHS)
-        for name in (names[seed % 4], names[(seed // 4 + seed) % 4]):
+        for name in {names[seed % 5], names[(seed // 5 + seed) % 5]}:
             actual = host(content, tmp_path / f"{seed} {name}", flags=HOST_PATHS[name])(x)
             assert np.array_equal(actual, expected), (seed, name)
     assert len(bytes_seen) > 100, "the outputs are not all at the ends"
@@ -84,20 +86,22 @@ def test_requantisation_at_ties_and_ends(tmp_path):
 
 
 @needs_cc
-def test_integers_round_as_float_hardware_does(tmp_path):
+@pytest.mark.parametrize("short", [0, 1])
+def test_integers_round_as_float_hardware_does(tmp_path, short):
     """The float unit's product, drawn at random near ties, against the integer path."""
     codegen.write(small(), tmp_path)
-    source = """
+    source = f"""
     #include "kernels_select.h"
+    #define ASD_SHORT_MULTIPLY {short}
     #define ASD_DOUBLE_ROUNDING 0
     #define ASD_FLOAT_UNIT 0
     #define ASD_ALL_PACKED 0
     #include "kernels.h"
-    int8_t integer(int32_t acc, uint32_t scale) {
-        asd_layer layer = {0};
+    int8_t integer(int32_t acc, uint32_t scale) {{
+        asd_layer layer = {{0}};
         layer.scale = &scale; layer.low = -128;
         return asd_requantise(&layer, 0, acc);
-    }
+    }}
     """
     (tmp_path / "probe.c").write_text(source)
     command = ["cc", "-std=c99", "-O2", "-w", "-shared", "-fPIC", "-o", "probe.so", "probe.c"]
@@ -270,13 +274,12 @@ def test_the_same_input_gives_the_same_text():
     assert "TFLite Micro" in codegen.generate(content, "double")["model.h"]
 
 
-def test_the_range_proofs_fall_back(tmp_path):
-    """Sums that may need more than the packed kernels have bits run through the plain one."""
+def test_the_range_proofs(tmp_path):
+    """Sums that may need more than the packed kernels have bits are made in parts."""
     large = np.full((4, 640), 127, np.int8), np.full(4, 9_000_000, np.int32)
     wide = int_dense(*large, [1e-4], False, (1.0, -128), (10.0, 0))
     (layer,) = reader.read(network_file([wide])).layers
-    assert packing.pack_dsp(layer) is None
-    assert packing.pack_mlal(layer) is None
+    assert packing.pack_dsp(layer).packed == 3  # parts, and one
     low = int_dense(np.full((4, 8), -128, np.int8), None, [1e-4], False, (1.0, 0), (1.0, 0))
     (layer,) = reader.read(network_file([low])).layers
     assert packing.pack_dsp(layer) is None
@@ -418,11 +421,18 @@ def test_double_rounding_of_extreme_factors_is_defined(tmp_path, factor):
     np.testing.assert_allclose(outputs, np.repeat(expected[:, None], 4, 1), atol=1)
 
 
-@pytest.mark.parametrize("flags", [["-flto"], ["-flto", "-flto-partition=max"], ["-Os"], ["-O3"]])
+M4F = ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+LINKS = [
+    *([*M4F, *flags] for flags in (["-flto"], ["-flto", "-flto-partition=max"], ["-Os"], ["-O3"])),
+    ["-mcpu=cortex-m0plus", "-flto"],
+    ["-mcpu=cortex-m55", "-mfloat-abi=hard", "-flto"],
+]
+
+
+@pytest.mark.parametrize("flags", LINKS, ids=" ".join)
 def test_two_models_link_into_one_firmware(tmp_path, flags):
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("no Arm compiler: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi")
-    cpu = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
     for seed, name in ((4, "first"), (5, "second")):
         codegen.write(small(seed), tmp_path, name=name)
     (tmp_path / "main.c").write_text(
@@ -434,7 +444,7 @@ def test_two_models_link_into_one_firmware(tmp_path, flags):
         int main(void) { first_run(a, b, scratch); second_run(b, a, scratch); return a[0]; }
         """
     )
-    command = ["arm-none-eabi-gcc", *cpu, "-O2", *flags, *WARNINGS, "--specs=nosys.specs"]
+    command = ["arm-none-eabi-gcc", "-mthumb", "-O2", *flags, *WARNINGS, "--specs=nosys.specs"]
     done = subprocess.run([*command, "main.c", "first.c", "second.c", "-o", "two.elf"],
                           cwd=tmp_path, capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -490,26 +500,34 @@ def test_all_real_windows_on_the_host_and_an_m4(real_files, tmp_path, name):
 
 
 BARS = {  # instructions for one inference
-    "mps2-an385": 750_000,
-    "mps2-an386": 255_000,
-    "mps2-an500": 255_000,
-    "mps2-an505": 255_000,
-    "mps3-an547": 78_000,
-    "virt": 1_050_000,
+    "mps2-an385": 545_000,
+    "mps2-an385-m0plus": 890_000,
+    "mps2-an386": 248_000,
+    "mps2-an500": 248_000,
+    "mps2-an505": 248_000,
+    "mps2-an505-m23": 890_000,
+    "mps3-an547": 51_000,
+    "virt": 825_000,
 }
+
+
+IN_WORDS = ("mps2-an385-m0plus", "mps2-an505-m23")  # their kernel expands x to words
 
 
 @pytest.mark.parametrize("name", list(BARS))
 def test_ad01_costs_no_more_than_promised(real_files, tmp_path, name):
     contents, windows = real_files
-    for kind, slack in (("published", 1.0), ("per channel", 1.03)):
+    for kind in ("published", "per channel"):
         model = litert.runner(contents[kind])
         x = litert.to_int8(windows[::700], model.source["scale"], model.source["zero_point"])
         codegen.write(contents[kind], tmp_path / kind)
         ran = boards.run(board_or_skip(name), tmp_path / kind, x, tmp_path / kind)
         assert np.array_equal(ran.outputs, model(x))
+        # Larger weights need smaller groups of pairs.
+        slack = 1.0 if kind == "published" else 1.21 if ran.kernel == "pairs" else 1.028
         assert ran.instructions <= slack * BARS[name]
         assert ran.stack_bytes <= 256
-        assert ran.scratch_bytes <= 1536
-        if kind == "published" and name == "mps2-an386":
-            assert ran.code_bytes + ran.constant_bytes <= 273_500
+        assert ran.scratch_bytes <= (3_500 if name in IN_WORDS else 1_536)
+        if name == "mps2-an386":
+            most = {"published": 273_500, "per channel": 275_500}[kind]
+            assert ran.code_bytes + ran.constant_bytes <= most

@@ -117,7 +117,7 @@ except Exception as error:
     assert "TFLite" in str(error), error
 codegen.fill("model.h.in", dict.fromkeys(
     "name NAME inputs outputs macs layers sha256 oracle rounding input_scale input_zero "
-    "output_scale output_zero hidden scratch expanded".split(), 1))
+    "output_scale output_zero hidden scratch expanded dsp kernels".split(), 1))
 """
 
 

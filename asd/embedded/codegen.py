@@ -2,8 +2,8 @@
 
     python -m asd.embedded.codegen MODEL.tflite OUT [--rounding single|double] [--name NAME]
 
-Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h and three kernels*.h into the
-folder OUT. Any chain of fully connected int8 layers can be generated, with RELU, RELU6,
+Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h and the kernels (kernels*.h) into
+the folder OUT. Any chain of fully connected int8 layers can be generated, with RELU, RELU6,
 LOGISTIC, TANH or a QUANTIZE behind them; what changes types and shapes at its ends, and a SOFTMAX
 there, are left to the caller, and NAME.h tells how. The result gives exactly the bytes of the
 TFLite interpreter.
@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asd import cli, files
-from asd.embedded import file_ends, packing
+from asd.embedded import file_ends, pairs, weights
 from asd.tflite import reader, tables
 from asd.tflite.int8 import MOST, IntDense
 from common import UserError
@@ -51,12 +49,13 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
     network = reader.read(content)
     if network.unsigned and rounding == "double":
         raise UserError("uint8 weights, which TFLite Micro does not run; --rounding single")
+    plan = weights.Plan(network, rounding)
     # The header last: its hash says that what it stands beside is whole.
     return {
         **{path.name: path.read_text(encoding="utf-8") for path in sorted(KERNELS.glob("*.h"))},
-        f"{name}_weights.h": _weights(network, rounding),
-        f"{name}.c": _source(network, rounding, name),
-        f"{name}.h": _header(network, rounding, name),
+        f"{name}_weights.h": plan.text(),
+        f"{name}.c": _source(network, plan, name),
+        f"{name}.h": _header(network, plan, name),
     }
 
 
@@ -104,24 +103,37 @@ def _expanded(network: reader.Network) -> int:
     return max(2 * (-(-layer.weights.shape[1] // 8) * 8) for layer in network.layers)
 
 
+def _groups(network: reader.Network) -> tuple[int, int]:
+    """Bytes that ASD_PAIRS needs for a layer: a word for each group; and for each column, too."""
+    groups, words = [], []
+    for layer in network.layers:
+        group = pairs.columns_of_group(layer)
+        groups.append(-(-layer.weights.shape[1] // group))
+        words.append((group + 1) * groups[-1])
+    return 4 * max(groups), 4 * max(words)
+
+
 ORACLES = {
     "single": "LiteRT's default kernels (one rounding, of the float32 product)",
     "double": "TFLite Micro and CMSIS-NN (two roundings, in integers)",
 }
 
 
-def _header(network: reader.Network, rounding: str, name: str) -> str:
+def _header(network: reader.Network, plan: weights.Plan, name: str) -> str:
     source, target = network.source.scale, network.target.scale
     macs = sum(layer.weights.size for layer in network.layers)
     upper, width = name.upper(), _width(network)
+    groups, grouped = _groups(network)
     values = {
         "name": name, "NAME": upper, "inputs": network.inputs, "outputs": network.outputs,
         "macs": f"{macs:,}", "layers": len(network.layers), "sha256": network.sha256,
-        "oracle": ORACLES[rounding], "rounding": rounding,
+        "oracle": ORACLES[plan.rounding], "rounding": plan.rounding,
         "input_scale": _float(source.scale), "input_zero": source.zero_point,
         "output_scale": _float(target.scale), "output_zero": target.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
-        **file_ends.values(network, rounding, upper),
+        "groups": groups, "grouped": grouped,
+        "dsp": plan.dsp_name(), "kernels": "\n".join(f" *   {line}" for line in plan.comments()),
+        **file_ends.values(network, plan.rounding, upper),
     }  # fmt: skip
     return fill("model.h.in", values)
 
@@ -137,36 +149,35 @@ def _float(value: float) -> str:
     return f"{text}F" if re.search("[.e]", text) else f"{text}.0F"
 
 
-def _source(network: reader.Network, rounding: str, name: str) -> str:
-    afters = [tables.after(layer, rounding) for layer in network.layers]
-    steps = bool(network.before) or any(one.table is not None or one.high < MOST for one in afters)
+def _source(network: reader.Network, plan: weights.Plan, name: str) -> str:
     rows = []
     if network.before:
-        n = network.inputs
+        n, no_shift = network.inputs, "0, " if plan.rounding == "double" else ""
         kinds = ", ".join(step.kind for step in network.before)
-        rows.append(
-            f"    /* {kinds} */\n    {{0, 0, 0, 0, {n}, {n}, 0, 0, 0, 0, table_first, {MOST}}},"
-        )
-    for i, (layer, after) in enumerate(zip(network.layers, afters, strict=True)):
-        rows.append(_row(i, layer, after, rounding, steps))
+        fields = f"0, 0, 0, {no_shift}{n}, {n}, 0, 0, 0, 0, table_first, {MOST}"
+        rows.append(f"    /* {kinds} */\n    {{{fields}}},")
+    for i, layer in enumerate(network.layers):
+        rows.append(_row(i, layer, plan))
     values = {
         "name": name,
         "NAME": name.upper(),
-        "double": int(rounding == "double"),
+        "double": int(plan.rounding == "double"),
+        "shift": "shift, " if plan.rounding == "double" else "",
         "rows": "\n".join(rows),
-        "all_packed": " && ".join(f"PACKED_{i}" for i in range(len(network.layers))),
-        "steps": 2 if network.before else int(steps),
-        "fields": ",\n     * table, most" if steps else "",
+        **plan.macros(),
+        "steps": 2 if network.before else int(plan.steps),
+        "fields": ",\n     * table, most" if plan.steps else "",
         "entries": len(rows),
         "width": _width(network),
         "sha256": network.sha256,
-        **file_ends.values(network, rounding, name.upper()),
+        **file_ends.values(network, plan.rounding, name.upper()),
     }
     return fill("model.c.in", values)
 
 
-def _row(i: int, layer: IntDense, after: tables.After, rounding: str, steps: bool) -> str:
+def _row(i: int, layer: IntDense, plan: weights.Plan) -> str:
     """What C has of a layer; its table and clamp where some layer has one."""
+    after = plan.afters[i]
     n_outputs, n_inputs = layer.weights.shape
     per_channel = len(layer.weight_scales) > 1
     relu = "ReLU" if layer.relu else f"clamp to {layer.limits}" if layer.limits else "linear"
@@ -175,78 +186,14 @@ def _row(i: int, layer: IntDense, after: tables.After, rounding: str, steps: boo
         f"{n_inputs} -> {n_outputs}, {kinds}, {'per channel' if per_channel else 'per tensor'}; "
         f"y = {layer.result.scale:.6g} * (q - {layer.result.zero_point})"
     )
-    shift = f"shift_{i}" if rounding == "double" else "0"
+    shift = f"shift_{i}, " if plan.rounding == "double" else ""
     fields = (
-        f"weights_{i}, bias_{i}, scale_{i}, {shift}, {n_inputs}, {n_outputs}, "
-        f"{layer.output.zero_point}, {after.low}, {int(per_channel)}, PACKED_{i}"
+        f"weights_{i}, bias_{i}, scale_{i}, {shift}{n_inputs}, {n_outputs}, "
+        f"{layer.output.zero_point}, {after.low}, {int(plan.per_row)}, PACKED_{i}"
     )
-    if steps:
+    if plan.steps:
         fields += f", {'0' if after.table is None else f'table_{i}'}, {after.high}"
     return f"    /* {comment} */\n    {{{fields}}},"
-
-
-def _weights(network: reader.Network, rounding: str) -> str:
-    parts = [
-        "/* Weights as the kernels read them, biases in their units, and the factors from acc to\n"
-        " * the output. Included by the generated model only.\n"
-        f" * TFLite file: SHA-256 {network.sha256} */\n"
-    ]
-    if network.before:
-        parts.append(_table("table_first", tables.composed(network.before, rounding)))
-    for i, layer in enumerate(network.layers):
-        parts.append(f"\n/* layer {i} */\n")
-        branch = "#if"
-        for kernel, pack in packing.PACKINGS.items():
-            packed = pack(layer)
-            if packed is not None:
-                parts.append(f"{branch} ASD_KERNEL == {kernel}\n{_arrays(i, packed)}")
-                branch = "#elif"
-        plain = _arrays(i, packing.pack_plain(layer))
-        parts.append(f"#else\n{plain}#endif\n" if branch == "#elif" else plain)
-        if rounding == "double":
-            q, shift = layer.multipliers()
-            parts.append(array("uint32_t", f"scale_{i}", q, "{}U"))
-            parts.append(array("int8_t", f"shift_{i}", shift, "{}"))
-        else:
-            bits = layer.scales.astype(np.float32).view(np.uint32)
-            parts.append(array("uint32_t", f"scale_{i}", bits, "0x{:08X}"))
-        table = tables.after(layer, rounding).table
-        if table is not None:
-            parts.append(_table(f"table_{i}", table))
-    return "".join(parts)
-
-
-def _arrays(i: int, packed: packing.Packed) -> str:
-    words = packed.weights.dtype != np.int8
-    kind, pattern = ("uint32_t", "0x{:08X}") if words else ("int8_t", "{}")
-    return (
-        f"#define PACKED_{i} {int(packed.packed)}\n"
-        + array(kind, f"weights_{i}", packed.weights, pattern)
-        + array("int32_t", f"bias_{i}", packed.bias, "{}")
-    )
-
-
-def _table(name: str, values: np.ndarray) -> str:
-    """A table for bytes from -128 to 127, as C has it for bytes seen as uint8."""
-    return array("int8_t", name, np.roll(values, len(values) // 2), "{}")
-
-
-def array(kind: str, name: str, values: np.ndarray, pattern: str) -> str:
-    """A constant array of C; `pattern` formats a value."""
-    # The most negative int32 is no literal in C.
-    texts = ["(-2147483647 - 1)" if v == -(2**31) else pattern.format(v) for v in values.tolist()]
-    lines = "".join(f"    {line}\n" for line in _lines(texts))
-    return f"static const {kind} {name}[{len(values)}] = {{\n{lines}}};\n"
-
-
-def _lines(texts: list[str], columns: int = 94) -> Iterator[str]:
-    line = ""
-    for text in texts:
-        if len(line) + len(text) + 2 > columns:
-            yield line.rstrip()
-            line = ""
-        line += f"{text}, "
-    yield line.rstrip()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -149,10 +149,10 @@ def show(costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str],
         print("\nIs the C code the TFLite file? Every output byte is compared with LiteRT's:\n")
         print(f"{'':<33}{'':>8}{'bytes':>7}{'score':>8}{'instructions':>14}{'TFLM +':>9}"
               f"{'flash':>9}{'RAM':>6}")  # fmt: skip
-        print(f"{'core':<13}{'machine':<12}{'kernel':<8}{'windows':>8}{'off':>7}{'error':>8}"
+        print(f"{'core':<13}{'machine':<12}{'kernel':<9}{'windows':>7}{'off':>7}{'error':>8}"
               f"{'an inference':>14}{'CMSIS-NN':>9}{'bytes':>9}{'bytes':>6}")  # fmt: skip
     for c in costs:
-        line = f"{c.core:<13}{c.machine_type[:11]:<12}{c.kernel:<8}{c.windows:>8}"
+        line = f"{c.core:<13}{c.machine_type[:11]:<12}{c.kernel:<9}{c.windows:>7}"
         line += f"{c.differing_bytes:>7}{c.score_median:>8.3%}"
         figures = f"{'':>38}"
         if c.instructions is not None:

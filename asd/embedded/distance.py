@@ -15,7 +15,7 @@ import numpy as np
 
 from asd import files
 from asd.detectors.residuals import Mahalanobis
-from asd.embedded import boards, codegen, host
+from asd.embedded import boards, codegen, host, weights
 from common import Error, UserError
 
 VALUES, DISTANCES = "values.bin", "distances.bin"
@@ -43,11 +43,11 @@ def names(name: str = "model") -> tuple[str, ...]:
 def generate(distance: Mahalanobis, n_frames: int, name: str = "model") -> dict[str, str]:
     """The C source of a distance for windows of some frames, text by file name."""
     of_source, of_target = (_whitening(one) for one in (distance.source, distance.target))
-    tables = codegen.array("float", "whitening_source", of_source, "{:.9g}F")
+    tables = weights.array("float", "whitening_source", of_source, "{:.9g}F")
     if np.array_equal(of_source, of_target):
         tables += "\n/* There were no target clips. */\n#define whitening_target whitening_source\n"
     else:
-        tables += "\n" + codegen.array("float", "whitening_target", of_target, "{:.9g}F")
+        tables += "\n" + weights.array("float", "whitening_target", of_target, "{:.9g}F")
     sums = [f"product_{i}" for i in range(n_frames)]
     products = [f"{one} = MULTIPLY_ADD(weight, values[{i}], {one});" for i, one in enumerate(sums)]
     values = {

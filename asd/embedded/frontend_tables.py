@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 import common
-from asd.embedded import codegen
+from asd.embedded.weights import array
 from common import Feature
 
 
@@ -22,9 +22,9 @@ def tables(feature: Feature, points: int, radix: int, name: str) -> str:
     """
     triples = _turns(np.arange(points // 4)[:, None] * np.arange(1, 4) / points, 2.0**29)
     split = _turns(np.arange(points // 2 + 1) / feature.n_fft, 2.0**30)
-    text = codegen.array("uint16_t", "order", _order(points // radix)[::4], "{}")
-    text += codegen.array("int32_t", "twiddles", triples, "TWICE({})")
-    text += codegen.array("int32_t", "split", split, "TWICE({})")
+    text = array("uint16_t", "order", _order(points // radix)[::4], "{}")
+    text += array("int32_t", "twiddles", triples, "TWICE({})")
+    text += array("int32_t", "split", split, "TWICE({})")
     mel = bands(feature, 4)
     exact = bands(feature, 1)
     return (
@@ -49,7 +49,7 @@ def floats(name: str, values: np.ndarray) -> str:
     """A constant array of C of float32 values."""
     texts = [f"{value:.9g}" for value in values.tolist()]
     texts = [text if re.search("[.e]", text) else f"{text}.0" for text in texts]
-    return codegen.array("float", name, np.array(texts, object), "{}F")
+    return array("float", name, np.array(texts, object), "{}F")
 
 
 def _order(n: int) -> np.ndarray:
@@ -70,7 +70,7 @@ class Mel(NamedTuple):
     def arrays(self) -> str:
         """First bins and counts in C."""
         kind = "uint8_t" if self.counts.max() < 256 else "uint16_t"
-        return codegen.array("uint16_t", "first_bins", self.first, "{}") + codegen.array(
+        return array("uint16_t", "first_bins", self.first, "{}") + array(
             kind, "counts", self.counts, "{}"
         )
 
@@ -102,9 +102,9 @@ def _integers(mel: Mel, feature: Feature) -> str:
     decibels = 20 / feature.power * np.log10(2) * 65536
     logarithms = np.rint(np.log2(1 + np.arange(33) / 32) * 65536).astype(int)
     return (
-        codegen.array("int32_t", "weights", np.concatenate(weights).astype(int), "{}")
-        + codegen.array("int8_t", "exponents", exponents, "{}")
-        + codegen.array("uint32_t", "logarithms", logarithms, "{}U")
+        array("int32_t", "weights", np.concatenate(weights).astype(int), "{}")
+        + array("int8_t", "exponents", exponents, "{}")
+        + array("uint32_t", "logarithms", logarithms, "{}U")
         + f"#define DECIBELS {round(decibels)} /* of a factor of 2, * 65536 */\n"
         + f"#define SILENCE ({round(-52 * decibels)})\n"
     )

@@ -22,6 +22,7 @@ import numpy as np
 import common
 from asd import cli, files
 from asd.embedded import codegen, frontend
+from asd.embedded.weights import array
 from asd.evaluation import streaming
 from asd.evaluation.streaming import Stream
 from asd.tflite import reader
@@ -110,11 +111,11 @@ def _arithmetics(network: reader.Network, stream: Stream) -> dict[str, dict[str,
     return {
         "float": {
             "LOWEST": f"{low:.8e}F", "HIGHEST": f"{high:.8e}F",
-            "inverse": codegen.array("float", "inverse", inverse, "{:.8e}F"),
+            "inverse": array("float", "inverse", inverse, "{:.8e}F"),
         },
         "fixed": {
             "LOWEST": f"({round(low * Q16)})", "HIGHEST": f"({round(high * Q16)})",
-            "inverse": codegen.array("uint32_t", "inverse", fixed, "{}U"),
+            "inverse": array("uint32_t", "inverse", fixed, "{}U"),
             **_integers(network),
         },
     }  # fmt: skip
@@ -127,9 +128,7 @@ def _band_hz(feature: common.Feature, name: str) -> str:
     middles = np.round(edges[1:-1]).astype(int)
     if middles.max() >= Q16:
         raise UserError(f"mel bands up to {middles.max()} Hz; a stream's reach 65 kHz")
-    return codegen.array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix(
-        "static "
-    )
+    return array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix("static ")
 
 
 def _integers(network: reader.Network) -> dict[str, object]:

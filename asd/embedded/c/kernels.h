@@ -14,8 +14,10 @@
  * Kernels, by the target's own macros (or -DASD_KERNEL=...):
  *   ASD_PLAIN  C99, everywhere; the compiler's vectors do well on it
  *   ASD_MLAL   Armv7-M (Cortex-M3): two multiply-accumulates in one 32 x 32 + 64 bit instruction
- *   ASD_DSP    Arm DSP extension with a float unit (Cortex-M4F, M7, M33): three instructions for
- *              four multiply-accumulates
+ *   ASD_DSP    Arm DSP extension (Cortex-M4, M7, M33): three instructions for four
+ *              multiply-accumulates
+ *   ASD_PAIRS  Armv6-M, Armv8-M Baseline (Cortex-M0+, M23), RV32: two multiply-accumulates in a
+ *              multiplication of 32 bits
  *   ASD_MVE    Arm MVE (Cortex-M55, M85): sixteen multiply-accumulates an instruction
  * A layer that a kernel's range does not allow runs through ASD_PLAIN: `packed` is 0.
  */
@@ -25,20 +27,27 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Float arithmetic that is exactly float32, and not slower than integers. */
-#ifdef ASD_FLOAT_UNIT
-#elif (defined(__ARM_FP) && (__ARM_FP & 4)) || defined(__aarch64__) || defined(__x86_64__) || \
-    defined(_M_X64) || (defined(__riscv_flen) && __riscv_flen >= 32)
-#define ASD_FLOAT_UNIT 1
-#else
-#define ASD_FLOAT_UNIT 0
+/* -Ofast and -ffast-math would divide by multiplying, which moves ties, and forget what is not a
+ * number. From here to the end of the file floats are what C says, whatever the options. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-fast-math", "no-unsafe-math-optimizations", "no-finite-math-only", \
+                     "no-reciprocal-math", "no-associative-math", "fp-contract=off")
+#elif defined(__clang__) && (defined(__x86_64__) || defined(__i386__))
+#pragma float_control(precise, on)
+#elif defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "add -fno-fast-math for this file: its bytes need floats as C has them"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
 #endif
 
 typedef struct {
     const void *weights;   /* packed for ASD_KERNEL, or int8 row by row where packed is 0 */
     const int32_t *bias;   /* [outputs, rounded up to 4 where packed], in the kernel's units */
     const uint32_t *scale; /* [outputs or 1]: the bits of a float32; double rounding: q 31 bits */
-    const int8_t *shift;   /* [outputs or 1]: double rounding only: left where positive */
+#if ASD_DOUBLE_ROUNDING
+    const int8_t *shift; /* [outputs or 1]: left where positive */
+#endif
     uint16_t inputs, outputs;
     int8_t zero_point, low; /* of the output; low: -128, or zero_point where there is a ReLU */
     uint8_t per_channel, packed;
@@ -49,6 +58,13 @@ typedef struct {
 } asd_layer;
 
 /* ---------------------------------------------------------------- from acc to int8 */
+
+/* Of what is hardly ever called, and would take the registers of what is. */
+#if defined(__GNUC__)
+#define ASD_APART __attribute__((noinline))
+#else
+#define ASD_APART
+#endif
 
 static inline int8_t asd_clamp(int32_t value, int32_t low)
 {
@@ -74,8 +90,8 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
     int32_t shift = layer->shift[i];
     int32_t left = shift > 0 ? shift : 0, right = shift > 0 ? 0 : -shift;
     int64_t product = (int64_t)(int32_t)((uint32_t)acc << left) * (int32_t)layer->scale[i];
-    int32_t high = (int32_t)((product + (INT64_C(1) << 30)) >> 31);
-    int32_t mask = (int32_t)((UINT32_C(1) << right) - 1);
+    int32_t high = (int32_t)((product + ((int64_t)1 << 30)) >> 31);
+    int32_t mask = (int32_t)(((uint32_t)1 << right) - 1);
     int32_t rest = high & mask, threshold = (mask >> 1) + (high < 0 ? 1 : 0);
     return asd_clamp((high >> right) + (rest > threshold ? 1 : 0) + layer->zero_point, layer->low);
 }
@@ -99,7 +115,7 @@ static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_
 /* x / 2^shift to the nearest, ties to even; shift 0..63. */
 static inline uint64_t asd_shift_to_even(uint64_t x, uint32_t shift)
 {
-    uint64_t half = shift ? UINT64_C(1) << (shift - 1) : 0, rest;
+    uint64_t half = shift ? (uint64_t)1 << (shift - 1) : 0, rest;
     if (shift == 0) {
         return x;
     }
@@ -118,7 +134,7 @@ static inline uint32_t asd_bits_over_24(uint64_t x)
 }
 
 /* round(float(acc) * float), as float32 hardware does it; |result| is cut at 2^23. */
-static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
+static ASD_APART int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
 {
     uint64_t x = acc < 0 ? (uint64_t)(-(int64_t)acc) : (uint64_t)acc;
     uint64_t mantissa = (float_bits & 0x7FFFFF) | 0x800000;
@@ -136,20 +152,40 @@ static int32_t asd_scale_exactly(int32_t acc, uint32_t float_bits)
     return acc < 0 ? -(int32_t)x : (int32_t)x;
 }
 
+/* acc * mantissa / 2^18, too small by less than 2, for a mantissa of 24 bits and |acc| below
+ * ASD_HIGH_LIMIT. Where a core multiplies 32 by 32 bits to 32 bits only, by halves: what the two
+ * right shifts drop is less than 2 / 4, and the last drops less than 1. */
+#ifndef ASD_SHORT_MULTIPLY
+#define ASD_SHORT_MULTIPLY (ASD_KERNEL == ASD_PAIRS && ASD_PAIRS_IN_THUMB)
+#endif
+#if ASD_SHORT_MULTIPLY
+#define ASD_HIGH_LIMIT ((int32_t)1 << 23)
+static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
+{
+    uint32_t upper = mantissa >> 8, high = (uint32_t)(acc >> 16) * upper << 8;
+    high += ((uint32_t)acc & 0xFFFF) * upper >> 8;
+    return (int32_t)(high + (uint32_t)(acc * (int32_t)(mantissa & 0xFF) >> 16)) >> 2;
+}
+#else
+#define ASD_HIGH_LIMIT ((int32_t)1 << 24)
+static inline int32_t asd_high(int32_t acc, uint32_t mantissa)
+{
+    return (int32_t)((int64_t)(acc * 128) * (int32_t)(mantissa << 7) >> 32);
+}
+#endif
+
 /* The same in a few instructions, but where the result is so near a tie that the float32
- * product's own rounding, which moves a result within +-256 by at most 2^-16, could decide. With
- * |acc| < 2^24, the high word of acc * 2^7 times a mantissa of 31 bits has `shift` fractional
- * bits; what the low word holds is less than one unit of it. */
+ * product's own rounding, which moves a result within +-256 by at most 2^-16, could decide, or
+ * what asd_high drops: its result has `shift` fractional bits. */
 static inline int8_t asd_requantise(const asd_layer *layer, uint32_t row, int32_t acc)
 {
     uint32_t bits = layer->scale[layer->per_channel ? row : 0];
     uint32_t shift = 132 - (bits >> 23);
-    if (shift - 4 <= 20 && acc < (1 << 24) && acc > -(1 << 24)) {
-        uint32_t window = ((UINT32_C(1) << shift) >> 16) | 1;
-        int32_t mantissa = (int32_t)(((bits & 0x7FFFFF) | 0x800000) << 7);
-        int64_t product = (int64_t)(int32_t)((uint32_t)acc << 7) * mantissa;
-        int32_t high = (int32_t)(product >> 32) + (int32_t)(UINT32_C(1) << (shift - 1));
-        uint32_t rest = ((uint32_t)high + window) & ((UINT32_C(1) << shift) - 1);
+    if (shift - 4 <= 20 && acc < ASD_HIGH_LIMIT && acc > -ASD_HIGH_LIMIT) {
+        uint32_t window = (((uint32_t)1 << shift) >> 16) + 1 + ASD_SHORT_MULTIPLY;
+        int32_t high = asd_high(acc, (bits & 0x7FFFFF) | 0x800000);
+        high += (int32_t)((uint32_t)1 << (shift - 1));
+        uint32_t rest = ((uint32_t)high + window) & (((uint32_t)1 << shift) - 1);
         if (rest >= 2 * window) {
             return asd_clamp((high >> shift) + layer->zero_point, layer->low);
         }
@@ -164,6 +200,13 @@ static inline int32_t asd_add(int32_t a, int32_t b)
 {
     return (int32_t)((uint32_t)a + (uint32_t)b); /* wraps, as the reference kernels do */
 }
+
+/* Not known to the compiler as what it is: it would reckon with registers that are not used. */
+#if defined(__clang__)
+#define ASD_ASSEMBLY __attribute__((naked, noinline))
+#else
+#define ASD_ASSEMBLY __attribute__((naked, noinline, noipa))
+#endif
 
 /* ---------------------------------------------------------------- plain: any layer, any target */
 
@@ -219,16 +262,61 @@ static void asd_plain(const asd_layer *layer, const int8_t *x, int8_t *y)
 /* ---------------------------------------------------------------- Armv7-M
  * A word holds a column of four rows: bytes w0 + 128, w1, w2 + 128, w3. Masked with 0xFF0000FF it
  * is, as a signed number, (w0 + 128) + 2^24 * w3, so one multiply-accumulate by x adds to two
- * sums; turned by 16 bits, (w2 + 128) + 2^24 * w1. The sums of w0 and w2 have 24 bits, which the
- * generator proves to be enough; 128 * sum(x) is taken off before. */
+ * sums; turned by 16 bits, (w2 + 128) + 2^24 * w1. The lower sums have 24 bits, which is enough
+ * for 256 columns of any values; then they are added up. 128 * sum(x) is taken off at the end. */
+#define ASD_MLAL_COLUMNS 256
+
 static inline int32_t asd_low24(int64_t sum)
 {
     return (int32_t)((uint32_t)sum << 8) >> 8;
 }
 
+/* Columns up to `end` of x to p and q. By hand, as gcc finds the instruction at -O2 only. */
+static inline const uint32_t *asd_mlal_columns(const uint32_t *w, const int8_t *x,
+                                               const int8_t *end, int64_t *p, int64_t *q)
+{
+    const uint32_t mask = 0xFF0000FF;
+    const int8_t *eights = x + ((uint32_t)(end - x) & ~7U);
+#if defined(__arm__) && defined(__thumb2__) && defined(__GNUC__)
+    if (x != eights) {
+        uint32_t w0, w1, part;
+        int32_t value;
+        __asm__(".macro asd_column word\n"
+                "  ldrsb %[value], [%[x]], #1\n"
+                "  and %[part], \\word, %[mask]\n"
+                "  smlal %Q[p], %R[p], %[part], %[value]\n"
+                "  and \\word, %[mask], \\word, ror #16\n"
+                "  smlal %Q[q], %R[q], \\word, %[value]\n"
+                ".endm\n"
+                "1:\n"
+                ".rept 4\n"
+                "  ldrd %[w0], %[w1], [%[w]], #8\n"
+                "  asd_column %[w0]\n"
+                "  asd_column %[w1]\n"
+                ".endr\n"
+                "  cmp %[x], %[eights]\n"
+                "  bne 1b\n"
+                ".purgem asd_column\n"
+                : [p] "+r"(*p), [q] "+r"(*q), [w] "+r"(w), [x] "+r"(x), [w0] "=&r"(w0),
+                  [w1] "=&r"(w1), [part] "=&r"(part), [value] "=&r"(value)
+                : [mask] "r"(mask), [eights] "r"(eights)
+                : "cc", "memory");
+    }
+#else
+    (void)eights;
+#endif
+    for (; x != end; x++) {
+        uint32_t word = *w++;
+        *p += (int64_t)(int32_t)(word & mask) * *x;
+        word = (word >> 16) | (word << 16);
+        *q += (int64_t)(int32_t)(word & mask) * *x;
+    }
+    return w;
+}
+
 static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint32_t *unused)
 {
-    const uint32_t *w = (const uint32_t *)layer->weights, mask = 0xFF0000FF;
+    const uint32_t *w = (const uint32_t *)layer->weights;
     uint32_t n = layer->inputs, row, i, j;
     int32_t sum = 0;
     (void)unused;
@@ -236,30 +324,16 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
         sum += x[i];
     }
     for (row = 0; row < layer->outputs; row += 4) {
-        int64_t p = -128 * (int64_t)sum, q = p;
-        int32_t acc[4];
-        const int8_t *v = x, *end = x + (n & ~7U);
-#define ASD_COLUMN(i)                                                    \
-    {                                                                    \
-        uint32_t word = w[i];                                            \
-        int32_t value = v[i];                                            \
-        p += (int64_t)(int32_t)(word & mask) * value;                    \
-        word = (word >> 16) | (word << 16);                              \
-        q += (int64_t)(int32_t)(word & mask) * value;                    \
-        ASD_IN_ORDER                                                     \
-    }
-        for (; v != end; v += 8, w += 8) {
-            ASD_COLUMN(0) ASD_COLUMN(1) ASD_COLUMN(2) ASD_COLUMN(3)
-            ASD_COLUMN(4) ASD_COLUMN(5) ASD_COLUMN(6) ASD_COLUMN(7)
+        int32_t acc[4] = {-128 * sum, 0, -128 * sum, 0};
+        for (i = 0; i < n; i += ASD_MLAL_COLUMNS) {
+            uint32_t end = n - i < ASD_MLAL_COLUMNS ? n : i + ASD_MLAL_COLUMNS;
+            int64_t p = 0, q = 0;
+            w = asd_mlal_columns(w, x + i, x + end, &p, &q);
+            acc[0] += asd_low24(p);
+            acc[3] += (int32_t)((p - asd_low24(p)) >> 24);
+            acc[2] += asd_low24(q);
+            acc[1] += (int32_t)((q - asd_low24(q)) >> 24);
         }
-        for (end = x + n; v != end; v++, w++) {
-            ASD_COLUMN(0)
-        }
-#undef ASD_COLUMN
-        acc[0] = asd_low24(p);
-        acc[3] = (int32_t)((p - acc[0]) >> 24);
-        acc[2] = asd_low24(q);
-        acc[1] = (int32_t)((q - acc[2]) >> 24);
         for (j = 0; j < 4 && row + j < layer->outputs; j++) {
             y[row + j] = asd_requantise(layer, row + j, asd_add(acc[j], layer->bias[row + j]));
         }
@@ -267,306 +341,24 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 }
 #endif
 
+#if ASD_KERNEL == ASD_PAIRS
+#include "kernels_pairs.h"
+#endif
+
 #if ASD_KERNEL == ASD_DSP
-
-/* ---------------------------------------------------------------- Arm DSP extension
- * A word holds four columns of a row as the halfwords 256 * w1 + w0 and 256 * w3 + w2. The input
- * stands twice: A = (x1 - 127, x3 - 127) and X = (256 * x0 - A1, 256 * x2 - A3), which fit 16
- * bits. Then SMLAD(word, A) + SMLAD(SXTB16(word), X) is 256 times the sum over w0 * x0,
- * w1 * (x1 - 127), w2 * x2, w3 * (x3 - 127); the 127s are in the bias. Four rows share the loads
- * of the input. */
-#include <arm_acle.h>
-
-#if ASD_DOUBLE_ROUNDING
-/* The four sums themselves, for asd_requantise. */
-#define ASD_DSP_OUTPUT "  stmia r10!, {r4-r7}\n"
-#else
-/* The four sums are 256 * acc. FPSCR rounds to nearest, ties to even, as it does from reset. */
-#define ASD_DSP_OUTPUT                   \
-    "  vldmia r3, {s4-s7}\n"             \
-    "  add r3, r3, r8\n"                 \
-    "  vmov s0, s1, r4, r5\n"            \
-    "  vmov s2, s3, r6, r7\n"            \
-    "  vcvt.f32.s32 s0, s0, #8\n"        \
-    "  vcvt.f32.s32 s1, s1, #8\n"        \
-    "  vcvt.f32.s32 s2, s2, #8\n"        \
-    "  vcvt.f32.s32 s3, s3, #8\n"        \
-    "  vmul.f32 s0, s0, s4\n"            \
-    "  vmul.f32 s1, s1, s5\n"            \
-    "  vmul.f32 s2, s2, s6\n"            \
-    "  vmul.f32 s3, s3, s7\n"            \
-    "  vcvtr.s32.f32 s0, s0\n"           \
-    "  vcvtr.s32.f32 s1, s1\n"           \
-    "  vcvtr.s32.f32 s2, s2\n"           \
-    "  vcvtr.s32.f32 s3, s3\n"           \
-    "  vmov r4, r5, s0, s1\n"            \
-    "  vmov r6, r7, s2, s3\n"            \
-    "  qadd r4, r4, r9\n"                \
-    "  qadd r5, r5, r9\n"                \
-    "  qadd r6, r6, r9\n"                \
-    "  qadd r7, r7, r9\n"                \
-    "  ssat r4, #8, r4\n"                \
-    "  ssat r5, #8, r5\n"                \
-    "  ssat r6, #8, r6\n"                \
-    "  ssat r7, #8, r7\n"                \
-    "  strb r4, [r10], #1\n"             \
-    "  strb r5, [r10], #1\n"             \
-    "  strb r6, [r10], #1\n"             \
-    "  strb r7, [r10], #1\n"
-#endif
-
-/* What asd_dsp_layer goes through; it changes the pointers. In the order in which it loads them. */
-typedef struct {
-    const uint32_t *scale; /* four float32 */
-    uint32_t scale_step;   /* bytes to the next four */
-    int32_t zero_point;
-    int8_t *y;
-    uint32_t blocks; /* of four rows */
-    const int32_t *bias;
-    const uint32_t *x; /* expanded */
-    const uint32_t *w;
-    const uint32_t *ends[2]; /* of x: of its whole 64 columns, and of all */
-} asd_dsp_state;
-
-/* Not known to the compiler as what it is: it would reckon with registers that are not used. */
-#if defined(__clang__)
-#define ASD_ASSEMBLY __attribute__((naked, noinline))
-#else
-#define ASD_ASSEMBLY __attribute__((naked, noinline, noipa))
-#endif
-
-ASD_ASSEMBLY static void asd_dsp_layer(__attribute__((unused)) asd_dsp_state *state)
-{
-    __asm__ volatile(
-    /* Two words of x, \\a and \\x, with a word of each of four rows: 16 multiply-accumulates. */
-    ".macro asd_columns4 a, x\n"
-    "  ldmia r0!, {r8-r11}\n"
-    "  smlad r4, r8, \\a, r4\n"
-    "  smlad r5, r9, \\a, r5\n"
-    "  smlad r6, r10, \\a, r6\n"
-    "  smlad r7, r11, \\a, r7\n"
-    "  sxtb16 r8, r8\n"
-    "  sxtb16 r9, r9\n"
-    "  sxtb16 r10, r10\n"
-    "  sxtb16 r11, r11\n"
-    "  smlad r4, r8, \\x, r4\n"
-    "  smlad r5, r9, \\x, r5\n"
-    "  smlad r6, r10, \\x, r6\n"
-    "  smlad r7, r11, \\x, r7\n"
-    ".endm\n"
-    ".macro asd_columns8\n"
-    "  ldmia r1!, {r2, r3, r12, lr}\n"
-    "  asd_columns4 r2, r3\n"
-    "  asd_columns4 r12, lr\n"
-    ".endm\n"
-    "  push {r0, r4-r11, lr}\n"
-    "  mov r2, r0\n"
-    "  ldrd r4, r5, [r0, #32]\n" /* ends */
-    "  ldrd r8, r0, [r0, #24]\n" /* x, w */
-    "  push {r4, r5}\n"
-    "  mov r1, r8\n"
-    "  ldr r3, [r2, #20]\n" /* bias */
-    "  ldmia r3!, {r4-r7}\n"
-    "  str r3, [r2, #20]\n"
-    "1:\n" /* a block: r0 w, r1 x, r4-r7 four sums */
-    "  ldr r8, [sp]\n"
-    "  cmp r1, r8\n"
-    "  beq 3f\n"
-    "2:\n"
-    ".rept 8\n"
-    "  asd_columns8\n"
-    ".endr\n"
-    "  ldr r8, [sp]\n"
-    "  cmp r1, r8\n"
-    "  bne 2b\n"
-    "3:\n"
-    "  ldr r8, [sp, #4]\n"
-    "  cmp r1, r8\n"
-    "  beq 5f\n"
-    "4:\n"
-    "  asd_columns8\n"
-    "  ldr r8, [sp, #4]\n"
-    "  cmp r1, r8\n"
-    "  bne 4b\n"
-    "5:\n"
-    "  ldr r2, [sp, #8]\n"
-    "  ldmia r2, {r3, r8-r12, lr}\n" /* scale, step, zero point, y, blocks, bias, x */
-    ASD_DSP_OUTPUT
-    "  subs r11, r11, #1\n"
-    "  beq 6f\n"
-    "  ldmia r12!, {r4-r7}\n"
-    "  mov r1, lr\n"
-    "  stmia r2, {r3, r8-r12, lr}\n"
-    "  b 1b\n"
-    "6:\n"
-    "  add sp, sp, #12\n"
-    "  pop {r4-r11, pc}\n"
-    ".purgem asd_columns4\n"
-    ".purgem asd_columns8\n");
-}
-
-/* Four values of x to A and X. */
-static inline void asd_expand4(uint32_t word, uint32_t *expanded)
-{
-    uint32_t odd = (word >> 8) | (word << 24);
-    odd = (uint32_t)__ssub16(__sxtb16((int8x4_t)odd), 0x007F007F);
-    expanded[0] = odd;
-    expanded[1] = (uint32_t)__ssub16((int16x2_t)((word << 8) & 0xFF00FF00), (int16x2_t)odd);
-}
-
-/* n values of x, then zeros up to `columns`; returns the end. */
-static uint32_t *asd_expand(const int8_t *x, uint32_t n, uint32_t columns, uint32_t *expanded)
-{
-    uint32_t i, word;
-    for (i = 0; i + 4 <= n; i += 4, expanded += 2) {
-        memcpy(&word, x + i, sizeof word);
-        asd_expand4(word, expanded);
-    }
-    for (; i < columns; i += 4, expanded += 2) {
-        word = 0;
-        if (i < n) {
-            memcpy(&word, x + i, n - i);
-        }
-        asd_expand4(word, expanded);
-    }
-    return expanded;
-}
-
-static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint32_t *expanded)
-{
-    uint32_t columns = (layer->inputs + 7U) & ~7U, row = 0, j;
-    asd_dsp_state state = {0};
-    state.bias = layer->bias;
-    state.x = expanded;
-    state.w = (const uint32_t *)layer->weights;
-    state.ends[0] = expanded + (columns & ~63U) / 2;
-    state.ends[1] = asd_expand(x, layer->inputs, columns, expanded);
-#if ASD_DOUBLE_ROUNDING
-    for (; row < layer->outputs; row += 4) {
-        int32_t acc[4];
-        state.blocks = 1;
-        state.y = (int8_t *)acc;
-        asd_dsp_layer(&state);
-        state.bias = layer->bias + row + 4;
-        state.w += columns;
-        for (j = 0; j < 4 && row + j < layer->outputs; j++) {
-            y[row + j] = asd_requantise(layer, row + j, acc[j] >> 8);
-        }
-    }
-#else
-    {
-        uint32_t tensor_scale[4], last_scale[4] = {0};
-        int8_t last[4];
-        tensor_scale[0] = tensor_scale[1] = tensor_scale[2] = tensor_scale[3] = layer->scale[0];
-        state.scale = layer->per_channel ? layer->scale : tensor_scale;
-        state.scale_step = layer->per_channel ? sizeof tensor_scale : 0;
-        state.zero_point = layer->zero_point;
-        state.y = y;
-        state.blocks = layer->outputs / 4;
-        if (state.blocks) {
-            asd_dsp_layer(&state);
-            row = 4U * (layer->outputs / 4U);
-        }
-        if (row < layer->outputs) {
-            state.bias = layer->bias + row;
-            state.w = (const uint32_t *)layer->weights + row / 4 * columns;
-            if (layer->per_channel) {
-                memcpy(last_scale, layer->scale + row, 4U * (layer->outputs - row));
-                state.scale = last_scale;
-            }
-            state.blocks = 1;
-            state.y = last;
-            asd_dsp_layer(&state);
-            memcpy(y + row, last, layer->outputs - row);
-        }
-        for (j = 0; layer->low > -128 && j < layer->outputs; j++) {
-            y[j] = y[j] < layer->low ? layer->low : y[j];
-        }
-    }
-#endif
-}
+#include "kernels_dsp.h"
 #endif
 
 #if ASD_KERNEL == ASD_MVE
-
-/* ---------------------------------------------------------------- Arm MVE: int8, row by row */
-#include <arm_mve.h>
-
-static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
-{
-    const int8_t *w = (const int8_t *)layer->weights;
-    int32_t n = layer->inputs, row, i;
-    for (row = 0; row < layer->outputs; row += 4) {
-        int32_t rows = layer->outputs - row < 4 ? layer->outputs - row : 4;
-        /* Rows that are not there are read again as the last one. */
-        const int8_t *r0 = w, *r1 = rows > 1 ? r0 + n : r0, *r2 = rows > 2 ? r1 + n : r1;
-        const int8_t *r3 = rows > 3 ? r2 + n : r2;
-        int32_t a = 0, b = 0, c = 0, d = 0;
-        const int8_t *p = x;
-        i = n & 15;
-        if (n >= 16) {
-            /* By hand: gcc 12 finds neither the loop nor the addressing. */
-            int32_t count = n >> 4;
-            __asm__("dls lr, %[count]\n"
-                    "1:\n\t"
-                    "vldrb.u8 q0, [%[p]], #16\n\t"
-                    "vldrb.u8 q1, [%[r0]], #16\n\t"
-                    "vmlava.s8 %[a], q0, q1\n\t"
-                    "vldrb.u8 q1, [%[r1]], #16\n\t"
-                    "vmlava.s8 %[b], q0, q1\n\t"
-                    "vldrb.u8 q1, [%[r2]], #16\n\t"
-                    "vmlava.s8 %[c], q0, q1\n\t"
-                    "vldrb.u8 q1, [%[r3]], #16\n\t"
-                    "vmlava.s8 %[d], q0, q1\n\t"
-                    "le lr, 1b"
-                    : [p] "+r"(p), [r0] "+r"(r0), [r1] "+r"(r1), [r2] "+r"(r2), [r3] "+r"(r3),
-                      [a] "+Te"(a), [b] "+Te"(b), [c] "+Te"(c), [d] "+Te"(d)
-                    : [count] "r"(count)
-                    : "lr", "q0", "q1", "memory");
-        }
-        if (i > 0) {
-            mve_pred16_t tail = vctp8q((uint32_t)i);
-            int8x16_t v = vldrbq_z_s8(p, tail);
-            a = vmladavaq_s8(a, v, vldrbq_z_s8(r0, tail));
-            b = vmladavaq_s8(b, v, vldrbq_z_s8(r1, tail));
-            c = vmladavaq_s8(c, v, vldrbq_z_s8(r2, tail));
-            d = vmladavaq_s8(d, v, vldrbq_z_s8(r3, tail));
-        }
-        w += rows * n;
-#if ASD_DOUBLE_ROUNDING
-        {
-            const int32_t acc[4] = {a, b, c, d};
-            for (i = 0; i < rows; i++) {
-                uint32_t j = (uint32_t)(row + i);
-                y[j] = asd_requantise(layer, j, asd_add(acc[i], layer->bias[j]));
-            }
-        }
-#else
-        {
-            mve_pred16_t some = vctp32q((uint32_t)rows);
-            int32x4_t acc = vsetq_lane_s32(a, vdupq_n_s32(b), 0);
-            float32x4_t scale = vreinterpretq_f32_u32(
-                layer->per_channel ? vldrwq_z_u32(layer->scale + row, some)
-                                   : vdupq_n_u32(layer->scale[0]));
-            acc = vsetq_lane_s32(c, acc, 2);
-            acc = vsetq_lane_s32(d, acc, 3);
-            acc = vaddq_s32(acc, vldrwq_z_s32(layer->bias + row, some));
-            acc = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(acc), scale));
-            acc = vqaddq_n_s32(acc, layer->zero_point);
-            acc = vmaxq_s32(acc, vdupq_n_s32(layer->low));
-            acc = vminq_s32(acc, vdupq_n_s32(127));
-            vstrbq_p_s32(y + row, acc, some);
-        }
-#endif
-    }
-}
+#include "kernels_mve.h"
 #endif
 
 #include "kernels_bytes.h"
 
 /* ---------------------------------------------------------------- a chain of layers */
 
-/* scratch, 8-byte aligned: two hidden vectors of `width` bytes, then what ASD_DSP expands. */
+/* scratch, 8-byte aligned: two hidden vectors of `width` bytes, then what ASD_DSP or
+ * ASD_PAIRS expands. */
 static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const int8_t *input,
                     int8_t *output, void *scratch)
 {
