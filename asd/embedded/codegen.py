@@ -20,7 +20,7 @@ from typing import Any
 
 from asd import cli, files
 from asd.embedded import file_ends, pairs, weights
-from asd.tflite import reader, tables
+from asd.tflite import reader
 from asd.tflite.int8 import MOST, IntDense
 from common import UserError
 
