@@ -47,6 +47,7 @@ static int asd_copied(const asd_layer *layer, const int8_t *x, int8_t *y)
 #if ASD_STEPS
 
 #if ASD_KERNEL == ASD_MVE
+#include <arm_mve.h>
 
 static void asd_step(const asd_layer *layer, int8_t *y)
 {
