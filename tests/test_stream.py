@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, installed, write_clip
+from conftest import ROOT, board_or_skip, installed, write_clip
 
 import common
 from asd import files, paths
@@ -703,3 +703,32 @@ def test_the_rung_sees_whether_a_stream_is_the_model(tmp_path, source, m4):
     apart = rung.added(plain, m4, other, elsewhere)
     assert apart.stream_differs > 10
     assert apart.verdict == "FAIL"
+
+
+def test_the_lines_of_the_manual_compile(source, tmp_path):
+    """As mcu/README.md has them."""
+    manual = boards.MCU / "README.md"
+    if not manual.is_file():
+        pytest.skip("mcu/ is not there")
+    (text,) = re.findall(r"```c\n(#include \"model_stream.h\"\n.*?)```", manual.read_text(), re.S)
+    shown = "void set_lamp(int);\nvoid wait_for_interrupt(void);\n"
+    own = "void microphone_interrupt(const int16_t *, uint32_t);\nvoid listen(void);\n"
+    (tmp_path / "main.c").write_text(shown + text.replace("\n\n", f"\n\n{own}", 1))
+    command = ["cc", "-std=c99", *STRICT, f"-I{source}", "main.c", "-o", "main.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
+# What ad01's stream may cost: instructions of a hop, bytes of RAM in all, bytes of flash.
+BUDGETS = {"mps2-an386": (400_000, 12_000, 300_000), "mps3-an547": (130_000, 12_000, 300_000)}
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_ad01_costs_no_more_than_promised(real, tmp_path, name):
+    board = board_or_skip(name)
+    source = streams.written(tmp_path / "c", *streams.published(real))
+    ran = stream_runs.on_board(board, source, tmp_path, streams.sound(0.3))
+    for figure, most in zip(
+        (ran.instructions, ran.ram, ran.flash_bytes), BUDGETS[name], strict=True
+    ):
+        assert figure <= most
+    assert ran.results["windows"][-1] > 0
