@@ -44,11 +44,7 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
     ------
     UserError : see `reader.read`; or a name that C cannot have.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or re.match(RESERVED, name):
-        raise UserError(
-            f"--name {name}: a name in C of lower-case letters, digits and _, which is not one of "
-            "the kernels' or of a standard header"
-        )
+    check_name(name)
     network = reader.read(content)
     # The header last: its hash says that what it stands beside is whole.
     return {
@@ -57,6 +53,20 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
         f"{name}.c": _source(network, rounding, name),
         f"{name}.h": _header(network, rounding, name),
     }
+
+
+def check_name(name: str) -> None:
+    """See that files and symbols can have a name.
+
+    Raises
+    ------
+    UserError : they cannot.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or re.match(RESERVED, name):
+        raise UserError(
+            f"--name {name}: a name in C of lower-case letters, digits and _, which is not one of "
+            "the kernels' or of a standard header"
+        )
 
 
 def names(name: str = "model") -> tuple[str, ...]:

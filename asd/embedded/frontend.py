@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
     UserError : see `check`.
     """
     check(feature)
+    codegen.check_name(name)
     points = feature.n_fft // 2
     log2_points = points.bit_length() - 1
     radix = 4 if log2_points % 2 == 0 else 8
@@ -82,9 +84,7 @@ def generate(feature: Feature, name: str = "model") -> dict[str, str]:
         "decibels": f"{decibels:.9g}F",
         "log_c0": log[0],
         "horner": "\n".join(f"    p = p * t + {c};" for c in log[1:]).replace("+ -", "- "),
-        "horner_vectors": "\n".join(
-            f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]
-        ),
+        "horner_vectors": "\n".join(f"    p = vaddq_n_f32(vmulq_f32(p, t), {c});" for c in log[1:]),
     }
     for part in PARTS:
         values[part] = codegen.fill(f"frontend/{part}.c.in", values).rstrip()
@@ -117,13 +117,13 @@ def _tables(feature: Feature, points: int, radix: int, name: str) -> str:
     text = codegen.array("uint16_t", "order", _order(points // radix)[::4], "{}")
     text += codegen.array("int32_t", "twiddles", triples, "TWICE({})")
     text += codegen.array("int32_t", "split", split, "TWICE({})")
-    mel = _bands(feature, 4)
-    exact = _bands(feature, 1)
+    mel = bands(feature, 4)
+    exact = bands(feature, 1)
     return (
         text
         + f"\n#if {name.upper()}_FRONTEND_FLOAT\n"
         + mel.arrays()
-        + codegen.array("float", "weights", mel.weights, "{:.9g}F").replace(" 0F", " 0.0F")
+        + floats("weights", mel.weights)
         + "#else\n"
         + exact.arrays()
         + _integers(exact, feature)
@@ -137,6 +137,13 @@ def _turns(turns: np.ndarray, unit: float) -> np.ndarray:
     return np.minimum(np.rint(pairs * unit), 2**30 - 1).astype(int)  # twice it has 32 bits
 
 
+def floats(name: str, values: np.ndarray) -> str:
+    """A constant array of C of float32 values."""
+    texts = [f"{value:.9g}" for value in values.tolist()]
+    texts = [text if re.search("[.e]", text) else f"{text}.0" for text in texts]
+    return codegen.array("float", name, np.array(texts, object), "{}F")
+
+
 def _order(n: int) -> np.ndarray:
     """0 to n - 1, a power of 4, each with its digits to base 4 from behind."""
     turned = np.zeros(1, int)
@@ -145,7 +152,7 @@ def _order(n: int) -> np.ndarray:
     return turned
 
 
-class _Mel(NamedTuple):
+class Mel(NamedTuple):
     """The weights of all bands one after the other, without their zeros."""
 
     first: np.ndarray  # (n_mels,) int, first bin of each band
@@ -160,7 +167,7 @@ class _Mel(NamedTuple):
         )
 
 
-def _bands(feature: Feature, unit: int) -> _Mel:
+def bands(feature: Feature, unit: int) -> Mel:
     """The bands, each with zeros at its end where its weights are no multiple of the unit.
 
     An empty band has a unit of zeros; and of units there are empty bands to a multiple of them.
@@ -173,19 +180,19 @@ def _bands(feature: Feature, unit: int) -> _Mel:
         first.append(start)
         counts.append(-(-n // unit))
         weights.append(np.pad(one[start : start + n], (0, -n % unit)))
-    return _Mel(np.array(first), np.array(counts), np.concatenate(weights))
+    return Mel(np.array(first), np.array(counts), np.concatenate(weights))
 
 
-def _integers(mel: _Mel, feature: Feature) -> str:
-    """The weights of each band times a power of two, so that their sum has 32 bits; silence; log2."""
+def _integers(mel: Mel, feature: Feature) -> str:
+    """The weights of each band times a power of two, so that their sum has 31 bits; logarithms."""
     parts = np.split(mel.weights.astype(np.float64), np.cumsum(mel.counts)[:-1])
-    largest = 2.0**32 - feature.n_fft  # with what rounding can add
+    largest = 2.0**31 - feature.n_fft  # with what rounding can add
     exponents = np.array([int(np.floor(np.log2(largest / (p.sum() or 1)))) for p in parts])
     weights = [np.rint(np.ldexp(p, int(e))) for p, e in zip(parts, exponents, strict=True)]
     decibels = 20 / feature.power * np.log10(2) * 65536
     logarithms = np.rint(np.log2(1 + np.arange(33) / 32) * 65536).astype(int)
     return (
-        codegen.array("uint32_t", "weights", np.concatenate(weights).astype(int), "{}U")
+        codegen.array("int32_t", "weights", np.concatenate(weights).astype(int), "{}")
         + codegen.array("int8_t", "exponents", exponents, "{}")
         + codegen.array("uint32_t", "logarithms", logarithms, "{}U")
         + f"#define DECIBELS {round(decibels)} /* of a factor of 2, * 65536 */\n"
@@ -204,23 +211,29 @@ def write(feature: Feature, folder: Path, name: str = "model") -> list[Path]:
 
 
 class Ran(NamedTuple):
-    """What the C gave, and on a board what it costs there."""
+    """What the C gave on a board, and what it costs there."""
 
     levels: np.ndarray  # (n_frames, n_mels), float32 in dB or int32 in dB * 65536
-    instructions: int | None = None  # of a frame, the most
-    code_bytes: int | None = None
-    constant_bytes: int | None = None
-    stack_bytes: int | None = None
+    instructions: int  # of a frame, the most, with those of the call
+    code_bytes: int
+    constant_bytes: int
+    work_bytes: int
+    stack_bytes: int
 
 
 def on_host(
-    folder: Path, work: Path, samples: np.ndarray, feature: Feature, flags: Sequence[str] = ()
-) -> Ran:
-    """Run it on this machine over samples, int16, without padding.
+    folder: Path, work: Path, feature: Feature, flags: Sequence[str] = ()
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The front end compiled for this machine, as a function.
 
     Parameters
     ----------
-    flags : of the compiler; `FIXED` for integer levels
+    flags : of the compiler; with `FIXED` levels are integers
+
+    Returns
+    -------
+    function (n_samples,) int16, which are not padded -> (n_frames, n_mels), float32 in dB or int32
+    in dB * 65536
 
     Raises
     ------
@@ -230,17 +243,21 @@ def on_host(
     target = work / ("fixed" if FIXED in flags else "float")
     target.mkdir(parents=True, exist_ok=True)
     library = ctypes.CDLL(str(host.build(folder, target, flags, ["model_frontend.c"])))
-    samples = np.ascontiguousarray(samples, np.int16)
-    n_frames = 1 + (len(samples) - feature.n_fft) // feature.hop_length
-    levels = np.empty((n_frames, feature.n_mels), np.int32 if FIXED in flags else np.float32)
     memory = (ctypes.c_uint64 * (feature.n_fft // 2 + 2))()
-    for t, row in enumerate(levels):
-        # In two parts, at another place each time.
-        start, n_first = t * feature.hop_length, t * feature.hop_length % (feature.n_fft + 1)
-        first = samples.ctypes.data + 2 * start
-        pointers = [ctypes.c_void_p(one) for one in (first, first + 2 * n_first, row.ctypes.data)]
-        library.model_log_mel(pointers[0], n_first, *pointers[1:], memory)
-    return Ran(levels)
+
+    def levels_of(samples: np.ndarray) -> np.ndarray:
+        samples = np.ascontiguousarray(samples, np.int16)
+        n_frames = 1 + (len(samples) - feature.n_fft) // feature.hop_length
+        levels = np.empty((n_frames, feature.n_mels), np.int32 if FIXED in flags else np.float32)
+        for t, row in enumerate(levels):
+            # In two parts, at another place each time.
+            start, n_first = t * feature.hop_length, t * feature.hop_length % (feature.n_fft + 1)
+            first = samples.ctypes.data + 2 * start
+            pointers = [ctypes.c_void_p(p) for p in (first, first + 2 * n_first, row.ctypes.data)]
+            library.model_log_mel(pointers[0], n_first, *pointers[1:], memory)
+        return levels
+
+    return levels_of
 
 
 def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray) -> Ran:
@@ -254,17 +271,28 @@ def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray)
     target.mkdir(parents=True, exist_ok=True)
     main = [boards.MCU / name for name in FIRMWARE]
     firmware = boards.build(board, folder, target, main, files=names())
-    samples.astype(np.int16).tofile(target / SAMPLES)
+    return emulate(board, target, firmware, samples)
+
+
+def emulate(board: boards.Board, folder: Path, firmware: Path, samples: np.ndarray) -> Ran:
+    """Run the firmware of `FIRMWARE` over samples, int16.
+
+    Raises
+    ------
+    UserError : see `boards.run`.
+    """
+    samples.astype(np.int16).tofile(folder / SAMPLES)
     timeout = boards.TIMEOUT_SECONDS + TIMEOUT_SECONDS_PER_SAMPLE * len(samples)
-    report = boards.emulate(board, target, firmware, timeout, LEVELS)
-    sections = boards.section_bytes(board, target, firmware)
+    report = boards.emulate(board, folder, firmware, timeout, LEVELS)
+    sections = boards.section_bytes(board, folder, firmware)
     try:
-        levels = np.fromfile(target / LEVELS, np.float32 if board.has_float_unit else np.int32)
+        levels = np.fromfile(folder / LEVELS, np.float32 if board.has_float_unit else np.int32)
         return Ran(
             levels.reshape(-1, int(report["mels"])),
             int(report["instructions_max"]),
             sections[".model_code"],
             sections[".model_constants"],
+            int(report["work_bytes"]),
             int(report["stack_bytes"]),
         )
     except (ValueError, KeyError, FileNotFoundError) as error:
