@@ -6,8 +6,9 @@ Reads model_<type>.keras (or a published .h5, .hdf5, _fp32.tflite) and, to calib
 <data>/<type>/train/*.wav; without such clips only the first two are written.
 Writes model_<type>{,_quant,_quant_fullint,_quant_fullint_micro,_quant_fullint_micro_intio}.tflite
 into the model folder, beside each a .tflite.json that says what it is, for a service with the
-threshold that the training clips give the first and the last, and model_<type>_c/: the last one as
-C99 source, with the distance that makes its score where that is one. A detector that has a chain
+threshold that the training clips give the first and the last, for a stream (asd.monitor) with what
+they give the last, and model_<type>_c/: the last one as C99 source, with the distance that makes
+its score where that is one, and with the stream. A detector that has a chain
 for each section has these as model_<type>_section_<section>. Of a network of embeddings the first
 and the last, model_all{,...}.tflite or model_<type>_network{,...}.tflite, without front end, and
 of each machine type model_<type>_centres.npz, with which a device compares embeddings.
@@ -25,7 +26,8 @@ from asd.corpora.find import find_machine_types, has_clips
 from asd.corpora.survey import survey
 from asd.detectors import kinds, sections
 from asd.embedded import boards, codegen, distance
-from asd.evaluation import serving
+from asd.embedded import stream as stream_in_c
+from asd.evaluation import serving, streaming
 from asd.paths import Paths, record_of
 from asd.tflite import body, fold, litert
 from asd.tflite.convert import MCU, VARIANTS, calibration_clips, conversions, spread_windows
@@ -40,11 +42,12 @@ def calibration_windows(cfg, clips, chosen):
     return clips.gather(windows[spread_windows(len(windows), count, cfg.seed)], n)
 
 
-def convert(cfg, paths, chain, error, source, clips, machine_type, section):
+def convert(cfg, paths, chain, error, source, model, clips, machine_type, section):
     """Write the variants of one model, and the C of the last; without clips, the uncalibrated.
 
     Parameters
     ----------
+    source, model : its name and hash, and its file
     clips : of the machine type; those of the section calibrate
     section : whose chain it is; "": of all
     """
@@ -61,24 +64,30 @@ def convert(cfg, paths, chain, error, source, clips, machine_type, section):
     variants = [variant for variant in VARIANTS if clips or not variant.calibrated]
     how = per_channel, cfg.convert.bias_correction, variants
     contents = dict(conversions(prepared, windows, *how))
-    served = {}
+    served, stream = {}, None
     if clips and error is common.reconstruction_error:
         some = sections.Some(clips, own)
-        served = {variant: service_facts(cfg, contents[variant], some) for variant in SERVED}
+        heard = {one: training_clips(cfg, contents[one], some) for one in SERVED}
+        served = {one: {serving.KEY: serving.of(cfg, heard[one])} for one in SERVED}
+        apart = streaming.unheard(model, clips)
+        stream = streaming.of(cfg, heard[MCU], [i for i, one in enumerate(own) if one in apart])
+        served[MCU] |= {streaming.KEY: stream} if stream else {}
     write(cfg, paths, name, source, contents, calibration, served)
+    if served:
+        print(streaming.tell(paths.tflite(name, MCU.suffix), stream))
     if clips:
         folder = paths.c_source(name)
         codegen.write(contents[MCU], folder)
         distance.write(distance.in_c(error), cfg.feature.frames, folder)
-        print(f"{folder}/: C99 source of the last one")
+        stream_in_c.write(contents[MCU], stream, folder)
+        print(f"{folder}/: C99 source of the last one{', from samples to alarms' * bool(stream)}")
     else:
         tell_uncalibrated(paths, name, source, paths.clips(machine_type, "train"))
 
 
-def service_facts(cfg, content, clips):
-    """What a service needs to know beside a TFLite file: its scores of the training clips."""
-    found = serving.heard(litert.predictor(content), clips, cfg.feature.frames)
-    return {serving.KEY: serving.of(cfg, found)}
+def training_clips(cfg, content, clips):
+    """What a TFLite file makes of the training clips, which services and streams judge by."""
+    return serving.heard(litert.predictor(content), clips, cfg.feature.frames)
 
 
 def convert_network(cfg, paths, detector, clips):
@@ -172,7 +181,7 @@ def main(argv=None):
         detector.load(path)
         found = sections.chains(detector)
         for section, chain in found.items():
-            chains[machine_type, section] = chain, detector.error, source
+            chains[machine_type, section] = chain, detector.error, source, path
         if not found:
             print(f"{path}: detector.kind {detector.kind} has nothing that becomes TFLite or C")
     with_chains = dict.fromkeys(machine_type for machine_type, _ in chains)

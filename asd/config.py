@@ -70,6 +70,26 @@ class Decision(Section):
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of these clips, below the threshold
 
 
+MOST_DECISIONS = 32  # that a rule looks back on: a word of a microcontroller
+
+
+class Streaming(Section):
+    """How a stream of samples is judged, see `asd.evaluation.streaming`."""
+
+    windows: Positive | None  # a score is the mean over the last so many; null: a clip's
+    step: Positive  # hops between two decisions
+    alarm: tuple[Positive, Annotated[int, msgspec.Meta(ge=1, le=MOST_DECISIONS)]]  # k of the last n
+    share: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of decisions on training clips, below
+    release: Annotated[
+        float, msgspec.Meta(ge=0, le=1)
+    ]  # of the way from their mean to the threshold
+
+    def __post_init__(self) -> None:
+        k, n = self.alarm
+        if k > n:
+            raise ValueError(f"alarm [{k}, {n}] asks for more decisions than it looks at")
+
+
 class Conversion(Section):
     """How the Keras model becomes TFLite files."""
 
@@ -123,6 +143,7 @@ class Config(Section):
     detector: Choice
     fit: Fit
     decision: Decision
+    stream: Streaming
     convert: Conversion
     parity: Parity
 

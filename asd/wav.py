@@ -169,12 +169,12 @@ def opened(path: Path) -> tuple[bytes | BinaryIO | Pcm16, str]:
 
 def plain(content: bytes | memoryview, where: Layout | None) -> Pcm16 | None:
     """The samples of a whole file that need no decoding; None where they do."""
-    n_channels = _plain_channels(where) if where and not where.misleading else 0
-    if not n_channels:
+    form = plain_form(where) if where and not where.misleading else None
+    if form is None:
         return None
     held = memoryview(content)[where.start : where.start + where.held]
-    whole = len(held) // (2 * n_channels) * 2 * n_channels
-    return Pcm16(np.frombuffer(held[:whole], "<i2").reshape(-1, n_channels))
+    whole = len(held) // (2 * form.channels) * 2 * form.channels
+    return Pcm16(np.frombuffer(held[:whole], "<i2").reshape(-1, form.channels))
 
 
 _of_thread = threading.local()
@@ -198,12 +198,21 @@ def _memory(size: int) -> memoryview:
     return memoryview(kept)[:size]
 
 
-def _plain_channels(where: Layout) -> int:
-    """The number of channels of a recording of 16 bit integers, little endian; 0 of others."""
+class Form(NamedTuple):
+    """Of a recording of 16 bit integers, little endian."""
+
+    sample_rate: int  # Hz
+    channels: int
+
+
+def plain_form(where: Layout) -> Form | None:
+    """The form of a recording whose samples need no decoding; None of others."""
     if where.order != "<" or where.header[:4] != b"fmt " or len(where.header) < 24:
-        return 0
-    kind, n_channels, _, _, align, bits = struct.unpack("<HHIIHH", where.header[8:24])
-    return n_channels if (kind, bits, align) == (1, 16, 2 * n_channels) else 0
+        return None
+    kind, channels, rate, _, align, bits = struct.unpack("<HHIIHH", where.header[8:24])
+    return (
+        Form(rate, channels) if channels and (kind, bits, align) == (1, 16, 2 * channels) else None
+    )
 
 
 def mended(content: bytes, where: Layout) -> bytes:

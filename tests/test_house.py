@@ -28,6 +28,7 @@ FLOORS = (
      "asd.discriminative", "asd.auxiliary", "asd.densities", "asd.embeddings"),
     ("asd.detectors", "asd.causes"),
     ("asd.evaluation", "asd.provenance"),
+    ("asd.monitor",),
     ("asd.embedded",),
     ("asd.page",),
     tuple(name.removesuffix(".py") for name in SCRIPTS),
@@ -35,7 +36,7 @@ FLOORS = (
 )  # fmt: skip
 # Imported only inside functions, so that help and tools start in an instant.
 HEAVY = {"tensorflow", "keras", "matplotlib", "sklearn", "scipy", "librosa", "joblib", "h5py",
-         "numba", "onnxruntime", "mlflow"}  # fmt: skip
+         "numba", "onnxruntime", "mlflow", "sounddevice"}  # fmt: skip
 HEAVY_ROOMS = ("asd.networks", "asd.losses", "asd.augment", "asd.optimisers", "asd.densities",
                "asd.discriminative", "asd.auxiliary", "asd.dense_training",
                "asd.machine_code")  # fmt: skip

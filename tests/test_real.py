@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 from browser import SCHEMES, WIDTHS, Browser, found
 from conftest import ROOT, SCRIPTS, call, run_script
@@ -15,7 +16,9 @@ from test_page_browser import OVERFLOWS
 import common
 import keras_model
 from asd import files
-from asd.evaluation import metrics
+from asd.embedded import host, stream_runs
+from asd.evaluation import metrics, streaming
+from asd.monitor.listener import Listener
 from asd.paths import report_of
 from asd.tflite import chain, convert, fold, litert, quantise, reader
 from asd.tflite.convert import MCU
@@ -36,8 +39,27 @@ def config_for(folder, real, **values):
     return path
 
 
+def check_alarm(slider, model):
+    """A faulty slider between others: the alarm begins within two seconds, and not before."""
+    names = ("normal_id_00_00000006", "normal_id_00_00000018", "anomaly_id_00_00000016",
+             "normal_id_02_00000007")  # fmt: skip
+    samples = np.concatenate([soundfile.read(slider / f"test/{name}.wav", dtype="int16")[0]
+                              for name in names])  # fmt: skip
+    onset = 20.0  # s: a clip has ten
+    stream = streaming.read(model)
+    hops = Listener(stream, litert.predictor(model)).push(samples)
+    begin = hops.end[hops.alarm].min() / stream.feature.sample_rate
+    assert onset < begin <= onset + 2
+    assert not hops.alarm[-1], "it ends with the faulty clip"
+    if host.compiler():
+        folder = model.parent / "model_slider_c"
+        told = stream_runs.Library(folder, model.parent).run(samples)
+        assert np.mean(told["alarm"] == hops.alarm) > 0.99
+        assert told["frame"][told["alarm"] == 1].min() * 512 + 1024 == begin * 16000
+
+
 def test_real_slider_clips_go_all_the_way(real, tmp_path):
-    config = config_for(tmp_path, real, fit={"epochs": 20})
+    config = config_for(tmp_path, real)
     for name in SCRIPTS:
         done = run_script(name, "-d", "-c", config, "-m", "slider")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -45,6 +67,7 @@ def test_real_slider_clips_go_all_the_way(real, tmp_path):
     verdicts = [row[header.index("verdict")] for row in rows]
     assert len(verdicts) == 10
     assert set(verdicts) <= {"pass", "within chance"}
+    check_alarm(real / "dcase2020/slider", tmp_path / f"model/model_slider{MCU.suffix}.tflite")
     if found() is None:
         return  # its report is looked at where there is a browser
     path = report_of(tmp_path / "result")

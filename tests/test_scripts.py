@@ -31,7 +31,8 @@ import keras_model
 from asd import files
 from asd.config import load_config
 from asd.embedded import boards, codegen, host
-from asd.tflite import reader
+from asd.evaluation import streaming
+from asd.tflite import litert, reader
 from asd.tflite.convert import MCU, VARIANTS
 from tests import fuzz
 
@@ -128,6 +129,34 @@ def test_conversion_writes_five_files_and_what_they_are(story):
             assert calibration["seed"] == 0
         else:
             assert record["calibration"] is None
+
+
+def test_conversion_says_what_a_stream_is_judged_by(story):
+    """Of what the int8 file makes of the training clips, of which the last two were not heard."""
+    path = story / f"model/model_ToyTest{MCU.suffix}.tflite"
+    stream, predict = streaming.read(path), litert.predictor(path)
+    scores, levels, bands = [], [], []
+    for clip in sorted((story / "dev_data/ToyTest/train").iterdir()):
+        frames = clip_frames(clip, stream.feature)
+        windows = np.ascontiguousarray(common.vectors(frames, 5))
+        squares = np.square(windows - predict(windows)).astype(np.float64)
+        scores.append(squares.mean(axis=1)[:31].mean())  # 36 windows, so there is one decision
+        levels += [frames.mean(axis=1)[i : i + 31].mean(dtype=np.float64) for i in range(4, 10)]
+        bands.append(squares.reshape(-1, 128).mean(axis=0))
+    assert (stream.windows, stream.step, stream.k, stream.n) == (31, 8, 2, 3)
+    assert stream.threshold == pytest.approx(np.quantile(scores, 0.97), rel=1e-6)
+    mean = np.mean(scores)
+    assert stream.release == pytest.approx((mean + stream.threshold) / 2, rel=1e-6)
+    assert stream.level_db == pytest.approx((min(levels), max(levels)), abs=1e-4)
+    np.testing.assert_allclose(stream.band_errors, np.mean(bands, axis=0), rtol=1e-4)
+    rates = stream.false_alarms
+    assert (rates["nominal"], rates["decisions"], rates["unheard_clips"]) == (0.03, 12, 2)
+    above = np.array(scores[10:]) > np.quantile(scores[:10], 0.97)
+    assert rates["unheard_share"] == pytest.approx(above.mean())
+    out = (story / "02_convert.py.out").read_text()
+    assert f"as a stream {stream.threshold:.4g} dB^2" in out
+    source = (story / "model/model_ToyTest_c/model_stream.h").read_text()
+    assert f"{stream.threshold:.9g}" in source
 
 
 def test_verification_scores_every_variant(story):

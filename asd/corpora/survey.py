@@ -90,17 +90,23 @@ def examine(path: Path, feature: Feature) -> int:
         raise UnusableClip(f"a {info.format} file, not wav; convert it to wav")
     if info.frames > MOST_SAMPLES_A_BYTE * path.stat().st_size:
         raise UnusableClip(f"its header promises {info.frames} samples, it holds less; replace it")
-    if info.samplerate != feature.sample_rate:
-        raise UnusableClip(
-            f"sample rate {info.samplerate} Hz, feature.sample_rate is {feature.sample_rate} Hz; "
-            "resample the clip"
-        )
-    _check_channels(info.channels, feature)
+    check_form(info.samplerate, info.channels, feature)
     _check_length(info.frames, feature)
     return info.frames
 
 
-def _check_channels(channels: int, feature: Feature) -> None:
+def check_form(sample_rate: int, channels: int, feature: Feature) -> None:
+    """See that a recording's rate and channels are those of the features.
+
+    Raises
+    ------
+    UnusableClip : with the remedy.
+    """
+    if sample_rate != feature.sample_rate:
+        raise UnusableClip(
+            f"sample rate {sample_rate} Hz, feature.sample_rate is {feature.sample_rate} Hz; "
+            "resample the clip"
+        )
     if feature.channel is None and channels != 1:
         raise UnusableClip(
             f"{channels} channels, one is expected; choose one with feature.channel: "

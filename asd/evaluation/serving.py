@@ -1,5 +1,7 @@
 """What a service needs to know beside a TFLite file: 02_convert.py writes it into its record.
 
+`heard` is what a stream's part of the record is made of, too: see `streaming`.
+
 The threshold is of the file's own scores of the training clips, as int8 changes them a little.
 """
 
@@ -27,6 +29,8 @@ class Heard(NamedTuple):
     scores: Scores  # dB^2
     levels: np.ndarray  # (n_clips,) float64, dB: the mean of a clip's log-mel frames
     bands: np.ndarray  # (n_mels,) float64, dB^2: the mean squared error of each band
+    errors: tuple[np.ndarray, ...]  # of each clip (n_windows,) float64, dB^2
+    frame_levels: tuple[np.ndarray, ...]  # of each clip (n_frames,) float64, dB: their means
 
 
 def heard(predict: Predict, store: Store | Some, n: int) -> Heard:
@@ -37,17 +41,21 @@ def heard(predict: Predict, store: Store | Some, n: int) -> Heard:
     predict : the TFLite file, (n_windows, n * n_mels) float32 -> the same shape
     n : frames of a window
     """
-    scores, levels, bands = [], [], []
+    scores, levels, bands, errors, frame_levels = [], [], [], [], []
     for i in range(len(store)):
         frames = store[i]  # (n_frames, n_mels) float32, dB
         inputs = np.ascontiguousarray(vectors(frames, n))
         outputs = predict(inputs)
         scores.append(reconstruction_error(inputs, outputs))
         levels.append(frames.mean(dtype=np.float64))
-        squares = np.square(inputs - outputs).reshape(-1, frames.shape[1])
-        bands.append(squares.mean(axis=0, dtype=np.float64))
+        squares = np.square(inputs - outputs)
+        bands.append(squares.reshape(-1, frames.shape[1]).mean(axis=0, dtype=np.float64))
+        errors.append(squares.mean(axis=1, dtype=np.float64))
+        frame_levels.append(frames.mean(axis=1, dtype=np.float64))
     found = Scores(store.clips, np.array(scores))
-    return Heard(found, np.array(levels), np.mean(bands, axis=0))
+    return Heard(
+        found, np.array(levels), np.mean(bands, axis=0), tuple(errors), tuple(frame_levels)
+    )
 
 
 def of(cfg: Config, found: Heard) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from asd.clips import Scores
+from asd.clips import Clip, Scores
 from asd.evaluation import intervals
 
 NORMAL_SHARE = 0.9  # of the training clips lies below the threshold; the baseline's
@@ -116,6 +116,16 @@ class FalseAlarms(NamedTuple):
     clips: int
 
 
+def folds(clips: Sequence[Clip]) -> np.ndarray:
+    """Which fold each clip is held out in, (n_clips,) int64; see `false_alarms`."""
+    fold = np.empty(len(clips), np.int64)
+    sections = np.array([clip.section for clip in clips])
+    for section in set(sections.tolist()):
+        own = np.flatnonzero(sections == section)
+        fold[own] = np.arange(len(own)) % FOLDS
+    return fold
+
+
 def false_alarms(train: Scores, kind: Kind = "gamma", share: float = NORMAL_SHARE) -> FalseAlarms:
     """How often a threshold of all clips is wrong about clips that it has not seen.
 
@@ -123,11 +133,7 @@ def false_alarms(train: Scores, kind: Kind = "gamma", share: float = NORMAL_SHAR
     clip of each machine id: the last of the sorted names would all be of one. The interval is
     Clopper's and Pearson's; machine ids without training clips are outside it, see `held_out`.
     """
-    fold = np.empty(len(train.values), np.int64)
-    sections = np.array([clip.section for clip in train.clips])
-    for section in set(sections.tolist()):
-        own = np.flatnonzero(sections == section)
-        fold[own] = np.arange(len(own)) % FOLDS
+    fold = folds(train.clips)
     hits = 0
     for i in set(fold.tolist()):
         others = train.values[fold != i]
