@@ -14,7 +14,7 @@ from asd.embedded import codegen
 from asd.tflite import reader, writer
 from asd.tflite.chain import Dense
 from common import UserError
-from tests import fuzz, networks
+from tests import fuzz, networks, shapes
 
 
 def floats(rng: np.random.Generator) -> bytes:
@@ -27,11 +27,19 @@ def floats(rng: np.random.Generator) -> bytes:
     return writer.of_floats(chain)
 
 
+def integers(seed: int) -> bytes:
+    """An int8 file: every third time a chain of layers alone, else of another shape."""
+    if seed % 3 == 0:
+        return networks.random_network(seed, 40, 4)
+    several = (*shapes.SHAPES, shapes.uint8)
+    return several[seed % len(several)]().content()
+
+
 def attempt(rng: np.random.Generator, folder: Path) -> str:
     """Read a damaged file in each way that there is."""
     of_floats = rng.random() < 0.3
     seed = int(rng.integers(1000))
-    content = floats(rng) if of_floats else networks.random_network(seed, 40, 4)
+    content = floats(rng) if of_floats else integers(seed)
     content = fuzz.mutated(content, rng)
     done = []
     for function in (reader.describe, reader.read_floats if of_floats else codegen.generate):

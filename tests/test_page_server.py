@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import server_stub
+import shapes
 import soundfile
 import yaml
 from browser import MISSING, SCHEMES, Browser, found
@@ -228,11 +229,11 @@ RUN_BYTES = """(async () => {
 
 
 def test_bytes_are_litert_s_for_any_chain(browser, address):
-    """Random chains on random bytes: extremes, per tensor and per channel, any width."""
+    """Random chains on random bytes: extremes, per tensor and per channel, any width; tables."""
     browser.open(address, 1000, "light")
-    for seed in range(1, 9):
-        content = random_network(seed)
-        run = litert.runner(content)
+    others = [one().content() for one in (shapes.scales, shapes.relu6, shapes.uint8_ends)]
+    for seed, content in enumerate([*map(random_network, range(1, 9)), *others]):
+        run = litert.in_bytes(litert.runner(content))
         size = codegen.reader.read(content).inputs
         inputs = np.random.default_rng(seed).integers(-128, 128, (40, size), np.int8)
         data = [base64.b64encode(one).decode() for one in (wasm.compile_c(content),

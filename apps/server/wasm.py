@@ -162,6 +162,9 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
     UserError : the model is for other windows, or the page has no such Fourier transform.
     """
     feature, network = model.feature, reader.read(model.content)
+    if network.softmax is not None:
+        raise UserError("it ends in SOFTMAX, so it is a classifier; the page makes the "
+                        "reconstruction error of an auto-encoder")  # fmt: skip
     if not feature.vector_size == network.inputs == network.outputs:
         raise UserError(f"{network.inputs} inputs and {network.outputs} outputs, but windows of "
                         f"{feature.frames} x {feature.n_mels} values; name the YAML file that it "
@@ -169,7 +172,7 @@ def settings(model: Model, wasm: bytes, rule: Rule = DEFAULT_RULE) -> dict[str, 
     if feature.n_fft & (feature.n_fft - 1):
         raise UserError(f"n_fft {feature.n_fft}: the page needs a power of 2; the page then sends "
                         "clips to the service")  # fmt: skip
-    first, last = network.layers[0].input, network.layers[-1].output
+    first, last = network.source.scale, network.target.scale
     return {
         "machine_type": model.machine_type,
         "sha256": network.sha256,

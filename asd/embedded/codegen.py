@@ -2,9 +2,11 @@
 
     python -m asd.embedded.codegen MODEL.tflite OUT [--rounding single|double] [--name NAME]
 
-Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h, kernels.h and kernels_select.h
-into the folder OUT. Any chain of fully connected int8 layers with ReLU or without can be
-generated; the result gives exactly the bytes of the TFLite interpreter.
+Writes NAME.h (the interface), NAME.c (the layers), NAME_weights.h and three kernels*.h into the
+folder OUT. Any chain of fully connected int8 layers can be generated, with RELU, RELU6,
+LOGISTIC, TANH or a QUANTIZE behind them; what changes types and shapes at its ends, and a SOFTMAX
+there, are left to the caller, and NAME.h tells how. The result gives exactly the bytes of the
+TFLite interpreter.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from asd import cli, files
-from asd.embedded import packing
-from asd.tflite import reader
+from asd.embedded import file_ends, packing
+from asd.tflite import reader, tables
+from asd.tflite.int8 import MOST, IntDense
 from common import UserError
 
 RESERVED = "(asd|kernels.*|string|stdint|stddef|float|math|limits|arm_acle|arm_mve)$|asd_"
@@ -42,10 +45,12 @@ def generate(content: bytes, rounding: str = "single", name: str = "model") -> d
 
     Raises
     ------
-    UserError : see `reader.read`; or a name that C cannot have.
+    UserError : see `reader.read`, `tables.of`; or a name that C cannot have.
     """
     check_name(name)
     network = reader.read(content)
+    if network.unsigned and rounding == "double":
+        raise UserError("uint8 weights, which TFLite Micro does not run; --rounding single")
     # The header last: its hash says that what it stands beside is whole.
     return {
         **{path.name: path.read_text(encoding="utf-8") for path in sorted(KERNELS.glob("*.h"))},
@@ -90,6 +95,7 @@ def write(
 def _width(network: reader.Network) -> int:
     """Bytes of a hidden vector, rounded up to 8."""
     widths = [len(layer.weights) for layer in network.layers[:-1]]
+    widths += [network.inputs] if network.before else []
     return -(-max(widths, default=0) // 8) * 8
 
 
@@ -105,16 +111,17 @@ ORACLES = {
 
 
 def _header(network: reader.Network, rounding: str, name: str) -> str:
-    first, last = network.layers[0], network.layers[-1]
+    source, target = network.source.scale, network.target.scale
     macs = sum(layer.weights.size for layer in network.layers)
     upper, width = name.upper(), _width(network)
     values = {
         "name": name, "NAME": upper, "inputs": network.inputs, "outputs": network.outputs,
         "macs": f"{macs:,}", "layers": len(network.layers), "sha256": network.sha256,
         "oracle": ORACLES[rounding], "rounding": rounding,
-        "input_scale": _float(first.input.scale), "input_zero": first.input.zero_point,
-        "output_scale": _float(last.output.scale), "output_zero": last.output.zero_point,
+        "input_scale": _float(source.scale), "input_zero": source.zero_point,
+        "output_scale": _float(target.scale), "output_zero": target.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
+        **file_ends.values(network, rounding, upper),
     }  # fmt: skip
     return fill("model.h.in", values)
 
@@ -131,32 +138,51 @@ def _float(value: float) -> str:
 
 
 def _source(network: reader.Network, rounding: str, name: str) -> str:
+    afters = [tables.after(layer, rounding) for layer in network.layers]
+    steps = bool(network.before) or any(one.table is not None or one.high < MOST for one in afters)
     rows = []
-    for i, layer in enumerate(network.layers):
-        n_outputs, n_inputs = layer.weights.shape
-        per_channel = len(layer.weight_scales) > 1
-        relu = "ReLU" if layer.relu else "linear"
-        comment = (
-            f"{n_inputs} -> {n_outputs}, {relu}, {'per channel' if per_channel else 'per tensor'}; "
-            f"y = {layer.output.scale:.6g} * (q - {layer.output.zero_point})"
+    if network.before:
+        n = network.inputs
+        kinds = ", ".join(step.kind for step in network.before)
+        rows.append(
+            f"    /* {kinds} */\n    {{0, 0, 0, 0, {n}, {n}, 0, 0, 0, 0, table_first, {MOST}}},"
         )
-        shift = f"shift_{i}" if rounding == "double" else "0"
-        fields = (
-            f"weights_{i}, bias_{i}, scale_{i}, {shift}, {n_inputs}, {n_outputs}, "
-            f"{layer.output.zero_point}, {layer.low}, {int(per_channel)}, PACKED_{i}"
-        )
-        rows.append(f"    /* {comment} */\n    {{{fields}}},")
+    for i, (layer, after) in enumerate(zip(network.layers, afters, strict=True)):
+        rows.append(_row(i, layer, after, rounding, steps))
     values = {
         "name": name,
         "NAME": name.upper(),
         "double": int(rounding == "double"),
         "rows": "\n".join(rows),
         "all_packed": " && ".join(f"PACKED_{i}" for i in range(len(network.layers))),
-        "layers": len(network.layers),
+        "steps": int(steps),
+        "fields": ",\n     * table, most" if steps else "",
+        "entries": len(rows),
         "width": _width(network),
         "sha256": network.sha256,
+        **file_ends.values(network, rounding, name.upper()),
     }
     return fill("model.c.in", values)
+
+
+def _row(i: int, layer: IntDense, after: tables.After, rounding: str, steps: bool) -> str:
+    """What C has of a layer; its table and clamp where some layer has one."""
+    n_outputs, n_inputs = layer.weights.shape
+    per_channel = len(layer.weight_scales) > 1
+    relu = "ReLU" if layer.relu else f"clamp to {layer.limits}" if layer.limits else "linear"
+    kinds = ", ".join([relu, *(step.kind for step in layer.after)])
+    comment = (
+        f"{n_inputs} -> {n_outputs}, {kinds}, {'per channel' if per_channel else 'per tensor'}; "
+        f"y = {layer.result.scale:.6g} * (q - {layer.result.zero_point})"
+    )
+    shift = f"shift_{i}" if rounding == "double" else "0"
+    fields = (
+        f"weights_{i}, bias_{i}, scale_{i}, {shift}, {n_inputs}, {n_outputs}, "
+        f"{layer.output.zero_point}, {after.low}, {int(per_channel)}, PACKED_{i}"
+    )
+    if steps:
+        fields += f", {'0' if after.table is None else f'table_{i}'}, {after.high}"
+    return f"    /* {comment} */\n    {{{fields}}},"
 
 
 def _weights(network: reader.Network, rounding: str) -> str:
@@ -164,6 +190,8 @@ def _weights(network: reader.Network, rounding: str) -> str:
         "/* Weights as the kernels read them, biases in their units, and the factors from acc to\n"
         " * the output. Included by the generated model only. */\n"
     ]
+    if network.before:
+        parts.append(_table("table_first", tables.composed(network.before, rounding)))
     for i, layer in enumerate(network.layers):
         parts.append(f"\n/* layer {i} */\n")
         branch = "#if"
@@ -181,6 +209,9 @@ def _weights(network: reader.Network, rounding: str) -> str:
         else:
             bits = layer.scales.astype(np.float32).view(np.uint32)
             parts.append(array("uint32_t", f"scale_{i}", bits, "0x{:08X}"))
+        table = tables.after(layer, rounding).table
+        if table is not None:
+            parts.append(_table(f"table_{i}", table))
     return "".join(parts)
 
 
@@ -192,6 +223,11 @@ def _arrays(i: int, packed: packing.Packed) -> str:
         + array(kind, f"weights_{i}", packed.weights, pattern)
         + array("int32_t", f"bias_{i}", packed.bias, "{}")
     )
+
+
+def _table(name: str, values: np.ndarray) -> str:
+    """A table for bytes from -128 to 127, as C has it for bytes seen as uint8."""
+    return array("int8_t", name, np.roll(values, len(values) // 2), "{}")
 
 
 def array(kind: str, name: str, values: np.ndarray, pattern: str) -> str:

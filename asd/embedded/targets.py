@@ -73,17 +73,18 @@ class _Reference:
 
     def __init__(self, content: bytes, clips: Sequence[np.ndarray], n: int, error: Error) -> None:
         tflite = litert.runner(content)
-        self._target, self._error, self.n = tflite.target, error, n
+        network = tflite.network()
+        self._target, self._error, self.n = network.target.scale, error, n
         self._by_clip = [common.vectors(frames, n) for frames in clips]
         self.windows = np.concatenate(self._by_clip)  # (n_windows, n * n_mels) float32, dB
-        source = tflite.source["scale"], tflite.source["zero_point"]
-        self.inputs = litert.to_int8(self.windows, *source)
-        self.expected = tflite(self.inputs)
+        source = network.source.scale
+        self.inputs = litert.to_int8(self.windows, source.scale, source.zero_point)
+        self.expected = litert.in_bytes(tflite)(self.inputs)
         self.distance = distance.in_c(error)
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         """The clips' scores by the outputs of all windows, (n_clips,) float64."""
-        values = litert.to_float(outputs, self._target["scale"], self._target["zero_point"])
+        values = litert.to_float(outputs, self._target.scale, self._target.zero_point)
         ends = np.cumsum([len(windows) for windows in self._by_clip])
         parts = zip(self._by_clip, np.split(values, ends[:-1]), strict=True)
         return np.array([self._error(*part) for part in parts])
@@ -148,7 +149,10 @@ def measure(
     UserError : a file of the C source is missing or differs.
     """
     content = model.read_bytes()
-    reference = _Reference(content, clips, n, error)
+    try:
+        reference = _Reference(content, clips, n, error)
+    except UserError as wrong:
+        raise UserError(f"{model}: {wrong}") from wrong
     rung = stream_rung.of(model, content, keras.clips[0].path)
     places: list[tuple[boards.Board | None, Callable, Callable | None]] = []
     if host.compiler():

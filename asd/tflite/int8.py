@@ -29,6 +29,17 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Elementwise:
+    """An operator that makes a byte of each byte; uint8 is seen as int8, 128 less."""
+
+    kind: str  # QUANTIZE, LOGISTIC, TANH, RELU, RELU6 or RELU_N1_TO_1
+    source: Scale
+    target: Scale
+    where: str  # what the file calls it
+    mixed: bool = False  # between int8 and uint8
+
+
+@dataclass(frozen=True)
 class IntDense:
     """A layer in integers: y = clamp(round(scale * acc) + output.zero_point).
 
@@ -41,6 +52,13 @@ class IntDense:
     relu: bool
     input: Scale
     output: Scale
+    limits: tuple[float, float] | None = None  # of a fused clamp other than a ReLU
+    after: tuple[Elementwise, ...] = ()  # operators up to the next layer
+
+    @property
+    def result(self) -> Scale:
+        """What the bytes stand for that the next layer gets."""
+        return self.after[-1].target if self.after else self.output
 
     @property
     def low(self) -> int:
@@ -68,13 +86,14 @@ class IntDense:
         shift : (outputs,) or (1,) int64, left where positive
         """
         pairs = [
-            _multiplier(self.input.scale * float(s) / self.output.scale) for s in self.weight_scales
+            multiplier(self.input.scale * float(s) / self.output.scale) for s in self.weight_scales
         ]
         q, shift = np.array(pairs, np.int64).T
         return q, shift
 
 
-def _multiplier(factor: float) -> tuple[int, int]:
+def multiplier(factor: float) -> tuple[int, int]:
+    """A factor as TFLite Micro has it: q in [2^30, 2^31) and the shift of q * 2^(shift - 31)."""
     fraction, exponent = math.frexp(factor)
     q = round(fraction * 2**31)
     if q == 2**31:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 
 from asd import workers
 from asd.cli import quiet_stderr
-from asd.tflite.reader import describe
+from asd.tflite import reader
+from asd.tflite.int8 import Scale
 from common import Predict, UserError
+
+BYTES = {"int8": np.int8, "uint8": np.uint8}
 
 
 def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -23,8 +27,9 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Returns
     -------
-    function (n, vector_size) -> (n, vector_size), float32 or int8 as the model has it; in its
-    attributes `source` and `target` what `describe` says of input and output
+    function (n, vector_size) -> (n, vector_size), of the type that the model has, whatever shapes
+    its input and output have; in its attributes `source` and `target` what `describe` says of input
+    and output, and `network`, a function that reads its layers
 
     Raises
     ------
@@ -35,7 +40,7 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
     name = "the TFLite model" if isinstance(model, bytes) else str(model)
     content = model if isinstance(model, bytes) else Path(model).read_bytes()
     try:
-        facts = describe(content)  # and a damaged file goes no further
+        facts = reader.describe(content)  # and a damaged file goes no further
     except UserError as error:
         raise UserError(f"{name}: {error}; run 02_convert.py again") from error
     try:
@@ -46,17 +51,37 @@ def runner(model: bytes | str | Path) -> Callable[[np.ndarray], np.ndarray]:
     except (ValueError, RuntimeError, IndexError, UserError) as error:
         raise UserError(f"{name}: not a readable TFLite model; run 02_convert.py again") from error
 
-    def run(windows: np.ndarray) -> np.ndarray:
-        if windows.ndim != 2 or windows.shape[1] != source["shape"][1]:
-            raise ValueError(f"windows of shape (n, {source['shape'][1]}) are needed")
-        if interpreter.get_input_details()[0]["shape"][0] != len(windows):
-            interpreter.resize_tensor_input(source["index"], windows.shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(source["index"], np.ascontiguousarray(windows, source["dtype"]))
-        interpreter.invoke()
-        return interpreter.get_tensor(target["index"])
-
+    run = _in_batches(interpreter, source, target)
+    run.network = lambda: reader.read(content)
     run.source, run.target = facts["inputs"][0], facts["outputs"][0]
+    return run
+
+
+def _in_batches(
+    interpreter: Any, source: dict[str, Any], target: dict[str, Any]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """An interpreter as a function of flat windows, all of them at once if it can."""
+    shape = [int(n) for n in source["shape"]]
+    size = math.prod(shape)
+
+    def resize(n: int) -> None:
+        interpreter.resize_tensor_input(source["index"], [n, *shape[1:]])
+        interpreter.allocate_tensors()
+
+    def run(windows: np.ndarray) -> np.ndarray:
+        if windows.ndim != 2 or windows.shape[1] != size:
+            raise ValueError(f"windows of shape (n, {size}) are needed")
+        if interpreter.get_input_details()[0]["shape"][0] != len(windows):
+            try:
+                resize(len(windows))
+            except RuntimeError:  # a change of shape inside that is for one window
+                resize(1)
+                return np.concatenate([run(row[None]) for row in windows])
+        given = np.ascontiguousarray(windows, source["dtype"]).reshape(len(windows), *shape[1:])
+        interpreter.set_tensor(source["index"], given)
+        interpreter.invoke()
+        return interpreter.get_tensor(target["index"]).reshape(len(windows), -1)
+
     return run
 
 
@@ -82,10 +107,10 @@ def predictor(model: bytes | str | Path) -> Predict:
 def in_floats(
     run: Callable[[np.ndarray], np.ndarray], source: dict[str, Any], target: dict[str, Any]
 ) -> Predict:
-    """A function of int8 arrays as one of float32 arrays.
+    """A function of arrays of bytes as one of float32 arrays.
 
-    Where the input is int8 it is quantised, clamp(round(x / scale) + zero_point), ties to even;
-    where the output is int8 it is dequantised, (q - zero_point) * scale.
+    Where the input is int8 or uint8 it is quantised, clamp(round(x / scale) + zero_point), ties to
+    even; where the output is, it is dequantised, (q - zero_point) * scale.
 
     Parameters
     ----------
@@ -94,14 +119,48 @@ def in_floats(
 
     def predict(windows: np.ndarray) -> np.ndarray:
         windows = np.ascontiguousarray(windows, np.float32)
-        if source["type"] == "int8":
-            windows = to_int8(windows, source["scale"], source["zero_point"])
+        if source["type"] in BYTES:
+            scale = source["scale"], source["zero_point"]
+            windows = to_integers(windows, *scale, BYTES[source["type"]])
         values = run(windows)
-        if target["type"] == "int8":
+        if target["type"] in BYTES:
             values = to_float(values, target["scale"], target["zero_point"])
         return values
 
     return predict
+
+
+def in_bytes(run: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """What a runner does, from int8 to int8 as generated C has it, whatever types its ends have.
+
+    uint8 is 128 more than int8. A float32 end is the int8 behind it, or before it, times its scale:
+    floats are made of bytes, and bytes of floats, without a rounding.
+
+    Parameters
+    ----------
+    run : of `runner`, whose file has no SOFTMAX
+
+    Returns
+    -------
+    function (n, inputs) int8 -> (n, outputs) int8
+    """
+    network = run.network()
+    source, target = network.source, network.target
+
+    def of_bytes(windows: np.ndarray) -> np.ndarray:
+        values = run(_given(windows, source.type, source.scale))
+        if target.type == "float32":
+            return to_int8(values, target.scale.scale, target.scale.zero_point)
+        return (values.view(np.int8) ^ np.int8(-128)) if target.type == "uint8" else values
+
+    return of_bytes
+
+
+def _given(windows: np.ndarray, kind: str, scale: Scale) -> np.ndarray:
+    """int8 as a file takes it."""
+    if kind == "float32":
+        return to_float(windows, scale.scale, scale.zero_point)
+    return windows.view(np.uint8) ^ np.uint8(128) if kind == "uint8" else windows
 
 
 def to_int8(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:

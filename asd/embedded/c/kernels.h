@@ -42,6 +42,10 @@ typedef struct {
     uint16_t inputs, outputs;
     int8_t zero_point, low; /* of the output; low: -128, or zero_point where there is a ReLU */
     uint8_t per_channel, packed;
+#if ASD_STEPS
+    const int8_t *table; /* [256] or NULL: an output's successor, by the output as uint8 */
+    int8_t high;         /* the largest output */
+#endif
 } asd_layer;
 
 /* ---------------------------------------------------------------- from acc to int8 */
@@ -558,14 +562,7 @@ static void asd_mve(const asd_layer *layer, const int8_t *x, int8_t *y)
 }
 #endif
 
-/* ---------------------------------------------------------------- a float as int8 */
-
-static inline int8_t asd_quantise(float value, float scale, int32_t zero_point)
-{
-    float q = value / scale, low = (float)(-128 - zero_point), high = (float)(127 - zero_point);
-    q = q > low ? q < high ? q : high : low; /* not a number: low */
-    return (int8_t)(asd_nearest(q) + zero_point);
-}
+#include "kernels_bytes.h"
 
 /* ---------------------------------------------------------------- a chain of layers */
 
@@ -578,6 +575,8 @@ static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const in
     uint32_t i;
     for (i = 0; i < n; i++, layer++) {
         int8_t *y = i + 1 == n ? output : hidden + (i & 1 ? width : 0);
+        if (asd_copied(layer, x, y)) {
+        } else
 #if ASD_KERNEL == ASD_MVE
         asd_mve(layer, x, y);
 #elif ASD_ALL_PACKED
@@ -591,6 +590,7 @@ static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const in
             asd_plain(layer, x, y);
         }
 #endif
+        asd_step(layer, y);
         x = y;
     }
 }
