@@ -244,6 +244,7 @@ def has_fma():
 
 COMPILERS = {
     "fused": ["cc", "-std=gnu11", "-O3", *(["-mfma"] if has_fma() else [])],
+    "fast": ["cc", "-std=gnu11", "-Ofast", *(["-mfma"] if has_fma() else [])],
     "clang": ["clang", "-std=gnu11", "-O3", *(["-mfma"] if has_fma() else [])],
     "C++": ["g++", "-x", "c++", "-std=c++11", "-O2", "-Wno-old-style-cast"],
     "-O0": ["cc", "-std=c99", "-O0"],
@@ -302,3 +303,43 @@ def test_boards_have_other_features(compiler, tmp_path, name, of):
     on_host = frontend.on_host(tmp_path / "c", tmp_path, of, flags)(samples)
     ran = frontend.on_board(board, tmp_path / "c", tmp_path, samples)
     np.testing.assert_array_equal(ran.levels.view(np.uint32), on_host.view(np.uint32))
+
+
+NODE = """
+const fs = require("fs");
+const [program, samples, levels, fft, hop, mels, bytes] = process.argv.slice(2);
+WebAssembly.instantiate(fs.readFileSync(program)).then(({instance}) => {
+  const {memory, model_log_mel, __heap_base} = instance.exports;
+  const work = (__heap_base.value + 7) & ~7, out = work + Number(bytes);
+  const frame = out + 4 * Number(mels), sound = fs.readFileSync(samples);
+  memory.grow(1);
+  const all = [];
+  for (let at = 0; at + 2 * fft <= sound.length; at += 2 * hop) {
+    new Uint8Array(memory.buffer, frame, 2 * fft).set(sound.subarray(at, at + 2 * fft));
+    model_log_mel(frame, 300, frame + 600, out, work);
+    all.push(Buffer.from(new Uint8Array(memory.buffer, out, 4 * mels)));
+  }
+  fs.writeFileSync(levels, Buffer.concat(all));
+});
+"""
+
+
+@FIXED_OR_NOT
+def test_webassembly_gives_the_same_bits(base_c, tmp_path, fixed):
+    for program in ("clang", "wasm-ld", "node"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program}")
+    clang = ["clang", "--target=wasm32", "-std=c99", "-O3", "-ffreestanding", *flags_of(fixed)]
+    source, made = base_c / "model_frontend.c", tmp_path / "frontend"
+    subprocess.run([*clang, "-c", source, "-o", f"{made}.o"], check=True)
+    link = ["wasm-ld", "--no-entry", "--export=model_log_mel", "--export=__heap_base"]
+    subprocess.run([*link, f"{made}.o", "-o", f"{made}.wasm"], check=True)
+    samples = short()
+    samples.tofile(tmp_path / "samples.bin")
+    (tmp_path / "run.cjs").write_text(NODE)
+    sizes = [str(n) for n in (BASE.n_fft, BASE.hop_length, BASE.n_mels, 4400)]
+    command = ["node", "run.cjs", f"{made}.wasm", "samples.bin", "levels.bin", *sizes]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    levels = frontend.on_host(base_c, tmp_path, BASE, flags_of(fixed))(samples)
+    got = np.fromfile(tmp_path / "levels.bin", np.uint32)
+    np.testing.assert_array_equal(got, levels.view(np.uint32).reshape(-1))

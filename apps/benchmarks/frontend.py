@@ -22,7 +22,7 @@ import numpy as np
 
 import common
 from asd import cli, config
-from asd.embedded import boards, frontend, processes
+from asd.embedded import boards, frontend, frontend_tables, processes
 from common import Feature, UserError
 
 MOST = 0.9  # of CMSIS-DSP's instructions
@@ -69,7 +69,7 @@ def fetch(folder: Path) -> Path:
 
 def _write_peer(feature: Feature, sources: Path, folder: Path) -> None:
     """The C of the peer's chain, with CMSIS-DSP's."""
-    mel = frontend.bands(feature, 1)
+    mel = frontend_tables.bands(feature, 1)
     folder.mkdir(parents=True)
     for path in [*HERE.iterdir(), *(sources / "Source" / name for name in SOURCES)]:
         shutil.copyfile(path, folder / path.name)
@@ -79,7 +79,9 @@ def _write_peer(feature: Feature, sources: Path, folder: Path) -> None:
     )
     hann = common.hann(feature.n_fft).astype(np.float32)
     (folder / "tables.h").write_text(
-        frontend.floats("hann", hann) + mel.arrays() + frontend.floats("weights", mel.weights)
+        frontend_tables.floats("hann", hann)
+        + mel.arrays()
+        + frontend_tables.floats("weights", mel.weights)
     )
 
 
@@ -126,7 +128,7 @@ def compare(
     return ours, peer(board, feature, sources, work, samples)
 
 
-def _far(ran: frontend.Ran, feature: Feature) -> float:
+def far(ran: frontend.Ran, feature: Feature) -> float:
     """The largest distance of a level above -100 dB from Python's, dB."""
     expected = common.log_mel(sounds(feature).astype(np.float32) / 32768, feature)
     return float(np.abs(ran.levels - expected)[expected > -100].max())
@@ -156,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for label, ran in (("ours", ours), ("CMSIS-DSP", theirs)):
                 print(f"{board.core:<12}{label:<10}{ran.instructions:>13,}"
                       f"{ran.code_bytes + ran.constant_bytes:>9,}{ran.work_bytes:>8,}"
-                      f"{ran.stack_bytes:>7,}{_far(ran, feature):>6.3f} dB")  # fmt: skip
+                      f"{ran.stack_bytes:>7,}{far(ran, feature):>6.3f} dB")  # fmt: skip
             ratio = ours.instructions / theirs.instructions
             print(f"{board.core:<12}{'ratio':<10}{ratio:>13.3f}  {MOST} is asked")
             worst = max(worst, ratio)
