@@ -247,13 +247,21 @@ def test_webassembly_gives_the_bits_of_this_machine(library, source, tmp_path):
     np.testing.assert_array_equal(np.frombuffer(done.stdout, stream_runs.RESULT), here)
 
 
-def test_fused_multiply_adds_are_not_made(library, source, tmp_path):
-    """Flags that let a compiler fuse change no bit."""
-    if "fma" not in Path("/proc/cpuinfo").read_text().split():
+FLAGS = {
+    "fused": ["-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast"],
+    "fast": ["-std=gnu11", "-Ofast", "-march=native"],
+    "plain": ["-O0"],
+    "a longer ring": ["-DMODEL_STREAM_SAMPLES=1001"],
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_flags_change_no_bit(library, source, tmp_path, flags):
+    """Multiply-adds are not fused, nor sums put in another order, where a compiler may."""
+    if "-mfma" in FLAGS[flags] and " fma " not in Path("/proc/cpuinfo").read_text():
         pytest.skip("this processor has none to fuse")
-    flags = ["-std=gnu11", "-O3", "-mfma", "-ffp-contract=fast"]
-    fused = Library(source, tmp_path, flags).run(sound())
-    np.testing.assert_array_equal(fused, library().run(sound()))
+    other = Library(source, tmp_path, FLAGS[flags]).run(sound())
+    np.testing.assert_array_equal(other, library().run(sound()))
 
 
 @pytest.mark.parametrize("compiler", ["gcc -std=c99", "clang -std=c99", "g++ -xc++",
@@ -388,6 +396,17 @@ def test_flags_of_samples(library):
         assert bool(found & GAP) == (t == 0)
     assert (flags & SILENT).any()
     assert (flags & CLIPPED).any()
+
+
+def test_counts_of_samples_that_wrap(library):
+    """After 2^32 samples, three days of them."""
+    one, counts = Stream(library()), np.uint32([2**32 - 1111])
+    at = [8, 24]  # of `written` and `taken` behind `sum`, `head`, `dropped` and `gaps`
+    for offset in at:
+        ctypes.memmove(one.at.value + offset, counts.ctypes.data, 4)
+    np.testing.assert_array_equal(one.hear(sound()), Stream(library()).hear(sound()))
+    wrapped = np.frombuffer(one.bytes(), np.uint32)[[offset // 4 for offset in at]]
+    assert (wrapped < len(sound())).all()
 
 
 # States that are kept.
