@@ -237,6 +237,7 @@ def test_webassembly_gives_the_bits_of_this_machine(library, source, tmp_path):
     for path in sources:
         objects.append(tmp_path / f"{path.stem}.o")
         subprocess.run(["clang", "--target=wasm32", "-std=c99", "-O2", "-ffreestanding",
+                        "-Wall", "-Wextra", "-Werror",
                         "-DASD_FLOAT_UNIT=1", f"-I{tmp_path}", f"-I{source}", "-c", path,
                         "-o", objects[-1]], check=True)  # fmt: skip
     subprocess.run(["wasm-ld", "--no-entry", "--export=stream_run", "--export=__heap_base",
