@@ -23,8 +23,9 @@ from asd.embedded.costs import Cost
 from asd.embedded.stream_runs import CLIPPED, GAP, HIGH, LOW, SILENT, Library
 from asd.evaluation import streaming
 from asd.tflite import litert
+from asd.tflite.int8 import Scale
 from common import UserError
-from tests import fuzz_stream, streams
+from tests import fuzz_stream, shapes, streams
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason="no C compiler: apt install gcc")
 
@@ -123,6 +124,33 @@ def test_scores_are_those_of_the_scripts(library, floats):
     scored = results[FEATURE.frames - 1 :]
     expected = [errors[max(i - RULE.windows + 1, 0) : i + 1].mean() for i in range(len(errors))]
     np.testing.assert_allclose(stream_runs.scores(scored), expected, rtol=1e-3)
+
+
+def of_shape(kind: str) -> bytes:
+    """A model for these windows whose file ends in another type than int8."""
+    scale, width = Scale(0.4, 50), FEATURE.vector_size
+    if kind == "float32":
+        builder = shapes.Builder((1, width), kind, None)
+        builder.add(shapes.Step("QUANTIZE", scale, "int8"))
+        shapes.chain(builder, 2, (width, 9, width)).add(shapes.Step("DEQUANTIZE", None, kind))
+        return builder.content()
+    if kind == "softmax":
+        builder = shapes.chain(shapes.Builder((1, width), "int8", scale), 2, (width, 9, width))
+        builder.add(shapes.Step("SOFTMAX", Scale(1 / 256, -128)))
+        return builder.content()
+    builder = shapes.Builder((1, width), kind, Scale(scale.scale, scale.zero_point + 128))
+    return shapes.chain(builder, 2, (width, 9, width)).content()
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+@ARITHMETICS
+def test_files_of_other_types_have_streams(tmp_path, kind, floats):
+    content = of_shape(kind)
+    folder = streams.written(tmp_path, content, RULE)
+    results = Library(folder, tmp_path, [f"-DASD_FRONTEND_FLOAT={int(floats)}"]).run(noise())
+    errors = python_errors(noise(), content, FEATURE).mean(axis=1)
+    rows = results[FEATURE.frames - 1 :]["error"]
+    np.testing.assert_allclose(rows / stream.Q12, errors, rtol=2e-3)
 
 
 @ARITHMETICS
@@ -677,6 +705,7 @@ def test_another_prefix(tmp_path):
 
 REFUSED = {
     "windows": (streams.small_model(FEATURE), {"feature": streams.feature_of(n_mels=9)}, "windows"),
+    "classifier": (of_shape("softmax"), {}, "SOFTMAX"),
     "hop": (MODEL, {"feature": streams.feature_of(n_mels=10, hop_length=300)}, "hop_length"),
     "transform": (MODEL, {"feature": streams.feature_of(n_mels=10, n_fft=300)}, "n_fft"),
     "band errors": (MODEL, {"band_errors": (0.0,) * 10}, "band errors"),
