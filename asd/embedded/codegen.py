@@ -155,7 +155,7 @@ def _source(network: reader.Network, rounding: str, name: str) -> str:
         "double": int(rounding == "double"),
         "rows": "\n".join(rows),
         "all_packed": " && ".join(f"PACKED_{i}" for i in range(len(network.layers))),
-        "steps": int(steps),
+        "steps": 2 if network.before else int(steps),
         "fields": ",\n     * table, most" if steps else "",
         "entries": len(rows),
         "width": _width(network),

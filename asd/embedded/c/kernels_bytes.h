@@ -1,8 +1,8 @@
 /* Bytes one by one: a float as int8, and what stands behind a layer; included by kernels.h only.
  *
  * With ASD_STEPS a layer may have a step behind it: LOGISTIC, TANH or a change of scale as a table
- * of 256 bytes, RELU6 as a clamp. A step before the first layer is one behind a layer without
- * weights, whose output is its input. Steps are on the finished vector, outside the kernels.
+ * of 256 bytes, RELU6 as a clamp. A step before the first layer (ASD_STEPS 2) is one behind a layer
+ * without weights, whose output is its input. Steps are on the finished vector, outside the kernels.
  */
 #ifndef ASD_KERNELS_BYTES_H
 #define ASD_KERNELS_BYTES_H
@@ -23,7 +23,7 @@ static inline float asd_away(float q)
     return q > 0.0F && q - n == 0.5F ? n + 1.0F : q < 0.0F && q - n == -0.5F ? n - 1.0F : n;
 }
 
-#if ASD_STEPS
+#if ASD_STEPS > 1
 
 /* Copies the input of a layer without weights; 0 where there are weights. */
 static int asd_copied(const asd_layer *layer, const int8_t *x, int8_t *y)
@@ -37,6 +37,14 @@ static int asd_copied(const asd_layer *layer, const int8_t *x, int8_t *y)
     }
     return 1;
 }
+
+#else
+
+#define asd_copied(layer, x, y) 0
+
+#endif
+
+#if ASD_STEPS
 
 #if ASD_KERNEL == ASD_MVE
 
@@ -76,7 +84,6 @@ static void asd_step(const asd_layer *layer, int8_t *y)
 #endif
 #else
 
-#define asd_copied(layer, x, y) 0
 #define asd_step(layer, y) (void)0
 
 #endif
