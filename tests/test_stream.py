@@ -123,7 +123,8 @@ def test_scores_are_those_of_the_scripts(library, floats):
     assert (results["windows"][:2] == 0).all()
     scored = results[FEATURE.frames - 1 :]
     expected = [errors[max(i - RULE.windows + 1, 0) : i + 1].mean() for i in range(len(errors))]
-    np.testing.assert_allclose(stream_runs.scores(scored), expected, rtol=1e-3)
+    most = 1e-4 if floats else 2e-4
+    np.testing.assert_allclose(stream_runs.scores(scored), expected, rtol=most)
 
 
 def of_shape(kind: str) -> bytes:
@@ -414,9 +415,9 @@ def test_what_is_no_rule_is_refused(library):
 
 def test_flags_of_samples(library):
     n_fft, hop = FEATURE.n_fft, FEATURE.hop_length
-    samples = np.random.default_rng(0).integers(-99, 99, 3000).astype(np.int16)
+    samples = np.random.default_rng(0).integers(-99, 6, 3000).astype(np.int16)
     samples[700], samples[1234] = 32767, -32768
-    samples[1500:2000] = 5
+    samples[1530:2030] = 5
     flags = Stream(library()).hear(samples)["flags"]
     for t, found in enumerate(flags):
         frame = samples[t * hop : t * hop + n_fft]
