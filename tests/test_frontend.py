@@ -135,7 +135,7 @@ FEATURES = {
     "4096": feature(n_fft=4096, n_mels=127, hop_length=1000),
     "4096, roots": feature(n_fft=4096, n_mels=128, power=1.0, sample_rate=48000),
 }
-OF_ALL_FEATURES = ("tone -40", "silence", "clipping", "noise", "noise of one bit")
+OF_ALL_FEATURES = ("tone -40", "silence", "clipping", "constant", "noise", "noise of one bit")
 
 
 @FIXED_OR_NOT

@@ -140,7 +140,7 @@ def far(levels: np.ndarray, samples: np.ndarray, feature: Feature, floor: float 
 
 
 def _in_float32(samples: np.ndarray, feature: Feature) -> tuple[np.ndarray, np.ndarray]:
-    """Levels as Python's, but that the tapered samples are float32; and with a float32 transform."""
+    """Levels as Python's from samples tapered in float32; and with a transform in float32, too."""
     import scipy.fft
 
     tapered = np.lib.stride_tricks.sliding_window_view(samples / np.float32(32768), feature.n_fft)
@@ -157,13 +157,13 @@ def show_distances(feature: Feature, work: Path) -> None:
     in_float = frontend.on_host(folder, work, feature)
     in_fixed = frontend.on_host(folder, work, feature, [frontend.FIXED])
     print("The largest distance from common.log_mel, dB:\n")
-    print(f"{'':<20}{'fixed':>10}{'float':>10}{'in float32, only the':>26}")
-    print(f"{'':<20}{'> -80 dB':>10}{'> -100 dB':>10}{'window':>14}{'transform':>12}")
+    print(f"{'':<20}{'fixed':>10}{'float':>10}{'in float32, window':>20}{'and':>12}")
+    print(f"{'':<20}{'> -80 dB':>10}{'> -100 dB':>10}{'alone':>20}{'transform':>12}")
     for kind, samples in sounds(feature, SECONDS).items():
         fixed = far(in_fixed(samples) / 65536, samples, feature, -80)
         others = [in_float(samples), *_in_float32(samples, feature)]
         ours, window, transform = (far(one, samples, feature) for one in others)
-        print(f"{kind:<20}{fixed:>10.4f}{ours:>10.4f}{window:>14.4f}{transform:>12.4f}")
+        print(f"{kind:<20}{fixed:>10.4f}{ours:>10.4f}{window:>20.4f}{transform:>12.4f}")
 
 
 def compare(
