@@ -445,6 +445,7 @@ def test_recordings_that_appear(tmp_path, monkeypatch):
     folder = tmp_path / "folder"
     folder.mkdir()
     a, b, c, d = (folder / f"{name}.wav" for name in "abcd")
+    f = folder / "F.WAV"
     (folder / ".hidden.wav").write_bytes(whole)
     (folder / "notes.txt").write_text("no sound")
     (folder / "e.wav").mkdir()
@@ -464,16 +465,18 @@ def test_recordings_that_appear(tmp_path, monkeypatch):
         (80, lambda: c.write_bytes(whole[:5000])),  # and never the rest
         (200, lambda: c.write_bytes(whole)),
         (300, lambda: d.write_bytes(whole)), (301, d.unlink),
-        (400, lambda: (folder / "F.WAV").write_bytes(whole)),
+        (400, lambda: f.write_bytes(whole)), (500, f.unlink), (510, lambda: f.write_bytes(whole)),
     ])  # fmt: skip
     given = []
     with pytest.raises(KeyboardInterrupt):
         for path in Watch(folder, 2.0).files():
             given.append((path.name, clock.now))
     names, times = zip(*given, strict=True)
-    assert names == ("a.wav", "b.wav", "b.wav", "c.wav", "c.wav", "F.WAV")
+    assert names == ("a.wav", "b.wav", "b.wav", "c.wav", "c.wav", "F.WAV", "F.WAV")
     for now, (least, most) in zip(
-        times, [(32, 34), (52, 54), (62, 64), (140, 142), (202, 204), (402, 404)], strict=True
+        times,
+        [(32, 34), (52, 54), (62, 64), (140, 142), (202, 204), (402, 404), (512, 514)],
+        strict=True,
     ):
         assert least <= now <= most
 
@@ -494,6 +497,9 @@ def test_a_folder_once(run, tmp_path):
     assert "resample" in reasons[0] and "truncated" in reasons[1]
     summary = done.events["summary"][0]
     assert (summary["files"], summary["failed"]) == (2, 2)
+    alarm = write(folder / "alarm.wav", faulty(SECOND))
+    assert run("--watch", folder, "--once", "--settle", 0.05).status == 3, "that weighs more"
+    alarm.unlink()
     (folder / "bad.wav").unlink()
     (folder / "cut.wav").unlink()
     assert run("--watch", folder, "--once", "--settle", 0.05).status == 0
