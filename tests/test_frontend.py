@@ -123,6 +123,17 @@ def test_silence_is_that_of_python(base_c, tmp_path, fixed):
     np.testing.assert_allclose(levels, 10 * np.log10(2.0**-52), atol=1e-4)
 
 
+def loudest():
+    """Frames of samples at full scale with the signs that make a bin, or its parts, the largest."""
+    turns = np.arange(BASE.n_fft)[None, :] * np.arange(0, BASE.n_fft // 2 + 1)[:, None]
+    angles = 2 * np.pi * turns / BASE.n_fft  # (n_bins, n_fft)
+    # The transform takes a sample with an even number as real, and the next as imaginary.
+    halves = np.where(np.arange(BASE.n_fft) % 2, np.sin(angles - angles[:, [1]]), np.cos(angles))
+    signs = np.concatenate([np.cos(angles), np.sin(angles), halves, np.cos(angles + 0.7)])
+    frames = np.where(signs >= -1e-9, 32767, -32768)
+    return np.concatenate([frames, -1 - frames, np.full((1, BASE.n_fft), -32768)]).astype(np.int16)
+
+
 # Of a frame's size each; with both powers, scales and parts of the band; bands that weigh no bin.
 FEATURES = {
     "256": feature(n_fft=256, n_mels=40, mel_scale="htk"),
@@ -235,6 +246,14 @@ def test_frames_cut_anywhere_under_sanitizers(compiler, tmp_path, power, fixed):
     levels = frontend.on_host(tmp_path, tmp_path, of, flags_of(fixed))(samples)
     got = run_program(tmp_path, tmp_path / "program", samples, strict)
     np.testing.assert_array_equal(got, levels.view(np.uint32).reshape(-1))
+
+
+@FIXED_OR_NOT
+def test_no_sum_leaves_its_range(compiler, base_c, tmp_path, fixed):
+    samples = loudest().reshape(-1)
+    levels = run_program(base_c, tmp_path, samples, ["cc", *SANITIZE, *flags_of(fixed)])
+    levels = levels.view(np.int32 if fixed else np.float32).reshape(-1, BASE.n_mels)
+    check(levels, samples, feature(hop_length=BASE.n_fft), (-80, 0.1))
 
 
 def has_fma():
