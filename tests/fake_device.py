@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class FakeDevice:
     silent_after, closed_after : commands after which it says nothing more, or hangs up
     talks_after, talk, pause : commands after which it says `talk` again and again, for
         `TALK_SECONDS`, with so many seconds between
+    run_seconds : that the first runs, one after another, really last
     instead : number of a command, from 0, and the command -> what it says in place of the answer;
         None for the answer
     """
@@ -55,12 +56,13 @@ class FakeDevice:
         pause: float = 0.0,
         instead: Callable[[int, str], bytes | None] = lambda *_: None,
         name: str = NAME,
+        run_seconds: Sequence[float] = (),
     ) -> None:
         self.score, self.name, self.microseconds = score, name, microseconds
         self.drop, self.drop_answer, self.garble = drop, drop_answer, garble
         self.silent_after, self.closed_after = silent_after, closed_after
         self.talks_after, self.talk, self.pause = talks_after, talk, pause
-        self.instead = instead
+        self.instead, self.run_seconds = instead, list(run_seconds)
         self.commands: list[str] = []
         self._clock = self._received = self._sent = self._wanted = 0
         self._buffer, self._result = b"", 0.0
@@ -133,10 +135,18 @@ class FakeDevice:
                     said = self.instead(len(self.commands), command.decode())
                     self.commands.append(command.decode())
                     if said is None:
-                        self._say([*self._obey(command.decode()), "m-ready"])
+                        self._answer(command.decode())
                     else:
                         os.write(self._fd, said)
                 command = b""
+
+    def _answer(self, command: str) -> None:
+        lines = [*self._obey(command), "m-ready"]
+        if command.startswith("infer") and self.run_seconds:
+            self._say(lines[:4])  # up to the first timestamp
+            select.select([self._stop], [], [], self.run_seconds.pop(0))
+            lines = lines[4:]
+        self._say(lines)
 
     def _talk_on(self) -> None:
         end = time.monotonic() + TALK_SECONDS

@@ -232,6 +232,22 @@ def test_energy_mode(tmp_path: Path):
                                                      "m-ready"]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("flags", "baud"),
+    [
+        ([], 921_600),
+        (["-DENERGY_MODE=1"], 9600),
+        (["-DPORT_BAUD=115200U"], 115_200),
+        (["-DENERGY_MODE=1", "-DPORT_BAUD=19200U"], 19_200),
+    ],
+)
+def test_the_rate_can_be_given_from_outside(flags: list[str], baud: int, tmp_path: Path):
+    source = '#include "port.h"\n#include <stdio.h>\nint main(void){printf("%u", PORT_BAUD);}\n'
+    (tmp_path / "main.c").write_text(source)
+    program = compiled(tmp_path / "main", tmp_path / "main.c", flags=[*STRICT, *flags])
+    assert subprocess.run([program], capture_output=True, check=True).stdout == f"{baud}".encode()
+
+
 def test_the_host_knows_the_most_inferences():
     text = (DEVICE / "protocol.c").read_text()
     assert int(re.search(r"\bMOST_INFERENCES = (\d+)", text)[1]) == link.MOST_INFERENCES

@@ -332,16 +332,106 @@ def test_a_name_is_plain_text(dataset, tmp_path, capsys, name):
     )
 
 
-def test_a_lost_digit_of_infer_is_seen(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "LEAST_SECONDS", 0.0)
+def run_performance(device, dataset, folder, *more):
+    arguments = ("--port", device.port, "--list", dataset, "--session", folder)
+    return call(runner, "performance", *arguments, "--inferences", 3000, *more)
+
+
+def runs_of(device):
+    return [command for command in device.commands if "infer" in command]
+
+
+def test_a_lost_digit_of_infer_is_seen(dataset, tmp_path, capsys):
     fault = sent_before_window(1) - len("infer 1 0%results%") + len("infer 3")
     with FakeDevice(microseconds=4000, drop=fault) as device:
-        arguments = ("--port", device.port, "--list", dataset, "--session", tmp_path / "s")
-        assert call(runner, "performance", *arguments, "--inferences", 3000) == 0
-        told = [c for c in device.commands if "infer" in c]
-    assert told == ["infer 300 10"] + ["infer 3000 10"] * 5
-    records = files.read_json(tmp_path / "s/results.json")
-    assert [record["infer"]["throughput"] for record in records] == [250] * 5
+        assert run_performance(device, dataset, tmp_path / "s") == 1
+        assert runs_of(device) == ["infer 300 10"]
+    assert re.search(r"infer 3000 10: answered .*; no run is repeated\n", capsys.readouterr().err)
+    assert not (tmp_path / "s/results.txt").exists()
+
+
+def test_a_run_near_the_time_out_is_taken(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "LEAST_SECONDS", 0.0)
+    with FakeDevice(microseconds=4000, run_seconds=[1.5]) as device:
+        assert run_performance(device, dataset, tmp_path / "s", "--infer-timeout", 2) == 0
+        assert runs_of(device) == ["infer 3000 10"] * 5
+    first, *_ = files.read_json(tmp_path / "s/results.json")
+    assert first["infer"]["start_time"] == 0  # the device's first run
+    assert "not taken" not in (tmp_path / "s/log.txt").read_text()
+
+
+@pytest.mark.parametrize("mode", ["performance", "accuracy"])
+def test_a_run_longer_than_the_time_out_is_named(dataset, tmp_path, capsys, mode):
+    run = run_performance if mode == "performance" else run_accuracy
+    with FakeDevice(run_seconds=[1.5] * 5) as device:
+        assert run(device, dataset, tmp_path / "s", "--infer-timeout", 0.5) == 1
+        assert len(runs_of(device)) == 1
+    why = r"the run of `infer \d+ \d+` is longer than the time-out, 0\.5 s; lower its number"
+    assert re.search(rf"error: \S+: {why}", capsys.readouterr().err)
+    if mode == "performance":
+        log = (tmp_path / "s/log.txt").read_text()
+        assert re.search(rf"ulp-mlperf: ERROR - the run is not taken: \S+: {why}", log)
+
+
+LOSSES = {
+    "a timestamp": (2, "infer", b"m-warmup-start-10\r\nm-warmup-done\r\nm-infer-start-3000\r\n"
+                    b"m-lap-us-1\r\nm-infer-done\r\nm-results-[1.5]\r\nm-ready\r\n"),
+    "the end": (1, "infer", b"m-warmup-start-10\r\nm-warmup-done\r\nm-infer-start-3000\r\n"
+                b"m-lap-us-1\r\nm-lap-us-9\r\nm-infer-done\r\nm-results-[1.5]\r\n"),
+    "all": (1, "infer", b""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", list(LOSSES))
+def test_a_run_that_is_not_taken_is_in_the_log(dataset, tmp_path, capsys, what):
+    number, command, said = LOSSES[what]
+    left = list(range(number))
+
+    def instead(_, text):
+        if not text.startswith(command):
+            return None
+        left.pop()
+        return None if left else said
+
+    with FakeDevice(instead=instead) as device:
+        assert run_performance(device, dataset, tmp_path / "s", "--infer-timeout", 0.5) == 1
+        assert len(runs_of(device)) == number
+    reason = re.search(r"error: (.+)", capsys.readouterr().err)[1]
+    assert (
+        f"ulp-mlperf: ERROR - the run is not taken: {reason}\n"
+        in (tmp_path / "s/log.txt").read_text()
+    )
+    assert len(files.read_csv(tmp_path / "s/windows.csv")) == number  # with its header
+
+
+def test_a_run_broken_off_is_in_the_log(dataset, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(link.Device, "_infer", interrupted)
+    with FakeDevice() as device:
+        assert run_performance(device, dataset, tmp_path / "s") != 0
+    assert "ERROR - the run is not taken: broken off\n" in (tmp_path / "s/log.txt").read_text()
+
+
+def test_a_score_that_is_lost_is_asked_for_again(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "LEAST_SECONDS", 0.0)
+    left = [1]
+
+    def once(_, text):
+        return b"m-results-[7\r\nm-ready\r\n" if text == "results" and left and left.pop() else None
+
+    with FakeDevice(instead=once) as device:
+        assert run_performance(device, dataset, tmp_path / "s") == 0
+        assert runs_of(device) == ["infer 3000 10"] * 5
+
+
+def test_a_try_that_is_not_taken_is_in_the_log(dataset, tmp_path):
+    fault = {"drop": sent_before_window(1) + 40}
+    with FakeDevice(**fault) as device:
+        assert run_accuracy(device, dataset, tmp_path / "s", "--files", 1, "--timeout", 0.8) == 0
+    log = (tmp_path / "s/log.txt").read_text()
+    assert len(re.findall("ulp-mlperf: not taken, the window is sent again: db ", log)) == 1
 
 
 WRONG_COUNTS = [
@@ -439,6 +529,18 @@ def test_performance(dataset, tmp_path, capsys, monkeypatch, emulated):
     assert rules.figure(tmp_path / "s/results.txt", "performance") == 250
     records = files.read_json(tmp_path / "s/results.json")
     assert [record["infer"]["throughput"] for record in records] == [250] * 5
+
+
+def test_a_run_that_the_official_runner_would_not_wait_for_is_named(tmp_path):
+    for seconds in (29.9, 33.9):
+        folder = write_session(tmp_path / str(seconds), "performance", seconds=seconds)
+        for text in ((folder / name).read_text() for name in ("log.txt", "results.txt")):
+            assert text.count("s, longer than the official runner's time-out, 30 s") == (
+                5 if seconds > 30 else 0
+            )
+        assert rules.figure(folder / "results.txt", "performance") == pytest.approx(
+            1500 / seconds, abs=1e-3
+        )
 
 
 def test_performance_that_is_too_short(dataset, tmp_path, capsys):
@@ -764,9 +866,15 @@ def no_code(values, tmp_path):
     shutil.rmtree(tmp_path / "code/device")
 
 
+def code_of_another_model(values, tmp_path):
+    head = "/* Generated by asd.embedded.codegen; do not edit.\n * TFLite file: SHA-256 "
+    (tmp_path / "code/device/model.h").write_text(f"{head}{'0' * 64}\n */\n")
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (code_of_another_model, r"device/model\.h: generated from another model, 000000000000"),
         (put(rehearsal=False), "emulated, which is never a result"),
         (other_weights, "made from other weights than the published"),
         (other_model, "is of another TFLite file"),

@@ -7,11 +7,11 @@ A port is a serial port or pseudo-terminal by its name, or `tcp:host:port`. Comm
 from __future__ import annotations
 
 import re
-import select
-import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from apps.submission.ports import SerialPort, TcpPort
 from common import UserError
 
 BAUD = 921_600  # of performance and accuracy mode
@@ -38,57 +38,6 @@ class Answer:
     score: float  # mean squared error of the window, dB^2, as printed
     start_us: int
     end_us: int
-
-
-class SerialPort:
-    """A serial port or pseudo-terminal."""
-
-    def __init__(self, name: str, baud: int, write_seconds: float) -> None:
-        import serial
-
-        self.name = name
-        self._port = serial.Serial(name, baud, timeout=0.05, write_timeout=write_seconds)
-
-    def read(self) -> bytes:
-        """What is there; b"" after a twentieth of a second of silence."""
-        return self._port.read(self._port.in_waiting or 1)
-
-    def write(self, content: bytes) -> None:
-        """Send all of it."""
-        self._port.write(content)
-
-    def close(self) -> None:
-        """Give the port back."""
-        self._port.close()
-
-
-class TcpPort:
-    """A TCP connection, `tcp:host:port`."""
-
-    def __init__(self, name: str, write_seconds: float) -> None:
-        self.name = name
-        match = re.fullmatch(r"(?:tcp:|socket://)(.+):(\d{1,5})", name)
-        if not match or int(match[2]) > 65535:
-            raise UserError(f"{name}: not tcp:host:port")
-        self._socket = socket.create_connection((match[1], int(match[2])), write_seconds)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def read(self) -> bytes:
-        """See `SerialPort.read`."""
-        if not select.select([self._socket], [], [], 0.05)[0]:
-            return b""
-        content = self._socket.recv(4096)
-        if not content:
-            raise OSError("the other end closed the connection")
-        return content
-
-    def write(self, content: bytes) -> None:
-        """Send all of it."""
-        self._socket.sendall(content)
-
-    def close(self) -> None:
-        """End the connection."""
-        self._socket.close()
 
 
 class Device:
@@ -142,24 +91,42 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self._port.close()
 
-    def measure(self, window: bytes, inferences: int, warmups: int) -> Answer:
+    def measure(
+        self,
+        window: bytes,
+        inferences: int,
+        warmups: int,
+        once: bool = False,
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> Answer:
         """Upload a window and run it; again where a byte was lost on the way.
+
+        Parameters
+        ----------
+        once : never ask for the run a second time: what is lost in its answer ends the measurement
+        tell : is told of every try that is not taken, and why
 
         Raises
         ------
         UserError : the device is silent or gone, or talks without end, or its answers stay wrong;
-            or the numbers are none that a device takes.
+            the run is longer than the time-out, or with `once` its answer is not whole; or the
+            numbers are none that a device takes.
         """
         if not (1 <= inferences <= MOST_INFERENCES and 0 <= warmups <= MOST_INFERENCES):
             most = f"1 to {MOST_INFERENCES:,} inferences and 0 to {MOST_INFERENCES:,} to warm up"
             raise UserError(f"infer {inferences} {warmups}: takes {most}")
         for left in reversed(range(TRIES)):
+            running = False
             try:
                 self._upload(window)
-                return self._infer(inferences, warmups)
+                running = True
+                return self._infer(inferences, warmups, once)
             except Lost as error:
+                if running and once:
+                    raise UserError(f"{self.port}: {error}; no run is repeated") from error
                 if not left:
                     raise UserError(f"{self.port}: {error}, {TRIES} times") from error
+                tell(f"not taken, the window is sent again: {error}")
                 self.retries += 1
                 self._resynchronise()
         raise AssertionError
@@ -175,17 +142,24 @@ class Device:
             shown = [window[i : i + PRINTED_BYTES].hex("-") for i in lines]
             self._expect("db print", [f"m-buffer-{line}" for line in shown])
 
-    def _infer(self, inferences: int, warmups: int) -> Answer:
+    def _infer(self, inferences: int, warmups: int, once: bool) -> Answer:
         command = f"infer {inferences} {warmups}"
-        lines = self._command(command, self._infer_seconds)
+        lines = self._command(command, self._infer_seconds, probes=not once)
         results = [m[1] for m in _matches(r"m-results-\[(-?\d{1,39}(?:\.\d{1,9})?)\]", lines)]
         laps = [int(m[1]) for m in _matches(r"m-lap-us-(\d{1,20})", lines)]
         # Whole, and of what was asked: a digit of the command may have been lost.
         said = {f"m-warmup-start-{warmups}", f"m-infer-start-{inferences}", "m-infer-done"}
         if not said <= set(lines) or len(results) != 1 or len(laps) != 2 or laps[1] < laps[0]:
             raise Lost(f"{command}: answered {' '.join(lines)[:200]!r}")
-        # A digit lost on the way would go unseen: the score is asked for again.
-        self._expect("results", [f"m-results-[{results[0]}]"])
+        # A digit lost on the way would go unseen: the score is asked for again, which runs nothing.
+        for left in reversed(range(TRIES if once else 1)):
+            try:
+                self._expect("results", [f"m-results-[{results[0]}]"])
+                break
+            except Lost:
+                if not left:
+                    raise
+                self._resynchronise()
         return Answer(float(results[0]), laps[0], laps[1])
 
     def _ask(self, command: str, pattern: str) -> str:
@@ -205,20 +179,37 @@ class Device:
         if lines != answer:
             raise Lost(f"{command[:20]}: answered {' '.join(lines)[:100]!r}, not {answer}")
 
-    def _command(self, command: str, seconds: float) -> list[str]:
-        """The lines that answer a command, without `m-ready`."""
+    def _command(self, command: str, seconds: float, probes: bool = True) -> list[str]:
+        """The lines that answer a command, without `m-ready`.
+
+        The patience for a line of a run that has begun is whole. Else the last of it is for a probe
+        (`probes`), whose `%` may be what a command lacks: it would begin a run.
+        """
         self._write(f"{command}%".encode())
         lines: list[str] = []
         end = time.monotonic() + WHOLE_ANSWER * seconds
         patience = max(seconds - PROBE_SECONDS, seconds / 2)
-        while (line := self._line(patience)) != "m-ready":
+        while (
+            line := self._line(patience if probes and not _runs(lines) else seconds)
+        ) != "m-ready":
             if line is None:
-                self._probe(command, seconds - patience)
+                if what := _runs(lines):
+                    raise UserError(
+                        f"{self.port}: the {what} of `{command}` is longer than the time-out, "
+                        f"{seconds:g} s; lower its number, or raise --infer-timeout"
+                    )
+                if probes:
+                    self._probe(command, seconds - patience)
+                elif not lines:
+                    raise self._silent(command)
                 raise Lost(f"{command[:20]}: no whole answer")
             lines.append(line)
             if len(lines) > MOST_LINES or time.monotonic() >= end:
                 raise self._endless(command)
         return lines
+
+    def _silent(self, command: str) -> UserError:
+        return UserError(f"{self.port}: the device is silent after `{command[:20]}`")
 
     def _endless(self, command: str) -> UserError:
         what = f"the device talks without end after `{command[:20]}`"
@@ -232,7 +223,7 @@ class Device:
             silent = silent and line is None
             if time.monotonic() >= end:
                 if silent:
-                    raise UserError(f"{self.port}: the device is silent after `{command[:20]}`")
+                    raise self._silent(command)
                 raise self._endless(command)
 
     def _resynchronise(self) -> None:
@@ -281,3 +272,12 @@ class Device:
 
 def _matches(pattern: str, lines: list[str]) -> list[re.Match[str]]:
     return [match for line in lines if (match := re.fullmatch(pattern, line))]
+
+
+def _runs(lines: list[str]) -> str:
+    """What an answer to `infer` so far says that the device is at; "" for nothing."""
+    if not lines or len(_matches(r"m-lap-us-\d+", lines)) > 1:
+        return ""
+    if re.fullmatch(r"m-warmup-start-\d+", lines[-1]):
+        return "warm-up"
+    return "run" if re.fullmatch(r"m-warmup-done|m-(infer-start|lap-us)-\d+", lines[-1]) else ""

@@ -79,7 +79,7 @@ def accuracy(
             left = [i for i in range(len(parts)) if (one.file, i) not in run.measured]
             for i in left:
                 run.log(f"Loading file {one.file} segment {i}")
-                run.add(one.file, i, device.measure(parts[i], 1, 0))
+                run.add(one.file, i, device.measure(parts[i], 1, 0, tell=run.log))
                 bar.update()
             if left:
                 run.write_scores(run.scores(entries, counts))
@@ -96,6 +96,8 @@ def accuracy(
 def performance(device: Device, run: Session, folder: Path, entries: Sequence[Entry]) -> list[str]:
     """Run window 0 of five files for the time it takes; the lines of results.txt.
 
+    Each runs once. One that is not taken ends it all, and the log says why.
+
     Raises
     ------
     UserError : see `Device.measure`; or the runs took no time.
@@ -105,9 +107,15 @@ def performance(device: Device, run: Session, folder: Path, entries: Sequence[En
     began, answers = time.monotonic(), []
     for one, window in tqdm(list(zip(five, windows, strict=True)), "performance", unit="run"):
         run.log(f"Loading file {one.file} segment 0")
-        answer = device.measure(window, run.facts.inferences, run.facts.warmups)
-        if answer.end_us <= answer.start_us:
-            raise UserError(f"{device.port}: {run.facts.inferences} inferences took no time")
+        try:
+            answer = device.measure(
+                window, run.facts.inferences, run.facts.warmups, once=True, tell=run.log
+            )
+            if answer.end_us <= answer.start_us:
+                raise UserError(f"{device.port}: {run.facts.inferences} inferences took no time")
+        except (UserError, KeyboardInterrupt) as error:
+            run.log(f"ERROR - the run is not taken: {str(error) or 'broken off'}")
+            raise
         run.add(one.file, 0, answer)
         answers.append(answer)
     lines = session.performance_lines(run, answers, time.monotonic() - began)

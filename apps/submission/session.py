@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from apps.submission.evaluation_set import SUFFIX, Entry
-from apps.submission.link import MOST_INFERENCES, Answer
+from apps.submission.link import INFER_SECONDS, MOST_INFERENCES, Answer
 from asd import files
 from asd.clips import Clip, Scores
 from asd.config import Config
@@ -199,6 +199,9 @@ def performance_lines(
         ]
         if seconds > LEAST_SECONDS:
             lines.append("    Runtime requirements have been met.")
+        if seconds > INFER_SECONDS:
+            what = f"longer than the official runner's time-out, {INFER_SECONDS:.0f} s"
+            lines.append(session.log(f"WARNING - window {i} ran for {seconds:.3f} s, {what}"))
     if wall_seconds < LEAST_SECONDS:
         return [*lines, session.log("ERROR 2 - loop exited before 10 seconds elapsed.")]
     rule = session.log("-" * 57)

@@ -188,7 +188,8 @@ def _row(i: int, layer: IntDense, after: tables.After, rounding: str, steps: boo
 def _weights(network: reader.Network, rounding: str) -> str:
     parts = [
         "/* Weights as the kernels read them, biases in their units, and the factors from acc to\n"
-        " * the output. Included by the generated model only. */\n"
+        " * the output. Included by the generated model only.\n"
+        f" * TFLite file: SHA-256 {network.sha256} */\n"
     ]
     if network.before:
         parts.append(_table("table_first", tables.composed(network.before, rounding)))

@@ -17,6 +17,35 @@ PUBLISHED = {
     "Cortex-M33": 582_485,
     "Cortex-M55": 149_960,
 }
+# Cycles of that inference on real boards: entries of MLPerf Tiny v1.1 with CMSIS-NN, by ONNC and by
+# microTVM, on a NUCLEO-L4R5ZI: 120 MHz divided by their throughput, 124.906 and 116.212
+# inferences a second. The wait states of its flash are in it. No other core has two entries.
+BOARD_CYCLES = {"Cortex-M4F": (960_722, 1_032_596)}
+
+
+def expected_cycles(core: str, instructions: int) -> tuple[int, int] | None:
+    """What so many instructions may take on a board with such a core, in cycles; None: unknown.
+
+    The cycles an instruction of two public entries with CMSIS-NN (1.65 and 1.77 on Cortex-M4),
+    which is all that is known: another mix of instructions or another flash has other ones.
+
+    Parameters
+    ----------
+    core : as in the board's row
+    instructions : counted in emulation
+    """
+    if core not in BOARD_CYCLES:
+        return None
+    low, high = (round(instructions * cycles / PUBLISHED[core]) for cycles in BOARD_CYCLES[core])
+    return low, high
+
+
+def cycles_in_words(core: str, instructions: int) -> str:
+    """Three digits of `expected_cycles`, "417,000 to 448,000 cycles"; "" where it knows none."""
+    bounds = expected_cycles(core, instructions)
+    return (
+        " to ".join(f"{float(f'{one:.3g}'):,.0f}" for one in bounds) + " cycles" if bounds else ""
+    )
 
 
 STREAM_TOLERANCE = 1e-3  # of a stream's score: log-mel values rounded otherwise move input bytes
@@ -55,6 +84,16 @@ class Cost:
         pairs += ((self.stream_error, STREAM_TOLERANCE),)
         far = any(None not in pair and not pair[0] <= pair[1] for pair in pairs)
         return "FAIL" if self.differing_bytes or self.stream_differs or far else "pass"
+
+
+def _told_of_cycles(costs: Sequence[Cost]) -> Iterator[str]:
+    """What cycles to expect where that is known, a line a core."""
+    counted = [c for c in costs if c.instructions is not None]
+    for core in dict.fromkeys(c.core for c in counted):
+        most = max(c.instructions for c in counted if c.core == core)
+        if words := cycles_in_words(core, most):
+            yield f"on a board with {core}, flash waits included, expect {words},"
+            yield "  by what two public entries with CMSIS-NN need on one board: not measured"
 
 
 def _told_of_distances(costs: Sequence[Cost]) -> Iterator[str]:
@@ -124,7 +163,7 @@ def show(costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str],
     if any(c.instructions is not None for c in costs):
         print("\ninstructions: counted in emulation, not cycles on a board; beside them those of")
         print("TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs)")
-    for line in (*_told_of_distances(costs), *_told_of_streams(costs)):
+    for line in (*_told_of_cycles(costs), *_told_of_distances(costs), *_told_of_streams(costs)):
         print(line)
     for line in missing:
         print(f"not run: {line}")

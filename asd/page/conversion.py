@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from asd.embedded.costs import PUBLISHED
+from asd.embedded.costs import PUBLISHED, cycles_in_words
 from asd.evaluation.parity import CHANCE, FAIL
 from asd.page import html
 from asd.page.detection import MOST_ROWS, digits
@@ -99,7 +99,7 @@ def _boards(run: Run) -> list[Html]:
         body.append(html.paragraph(
             "For comparison, TFLite Micro with CMSIS-NN takes for one inference of MLPerf Tiny's "
             f"ad01 model (264,192 multiplications): {peers}.", class_="note"))  # fmt: skip
-    return [*body, *_streams(run)]
+    return [*body, *_cycles(run), *_streams(run)]
 
 
 def _streams(run: Run) -> list[Html]:
@@ -117,6 +117,20 @@ def _streams(run: Run) -> list[Html]:
         "hop is the time from one frame to the next; RAM is all that it takes. Its score is "
         "compared with Python's, and every hop with what this machine gives."),
         html.table(header, rows, "Stream (mcu.csv)")]  # fmt: skip
+
+
+def _cycles(run: Run) -> list[Html]:
+    """What cycles to expect on the cores of which that is known."""
+    most: dict[str, int] = {}
+    for row in run.boards:
+        if row["instructions"]:
+            most[row["core"]] = max(most.get(row["core"], 0), int(row["instructions"]))
+    words = [f"{found} on {core}" for core, count in most.items()
+             if (found := cycles_in_words(core, count))]  # fmt: skip
+    return [html.paragraph(
+        f"A board needs more cycles than instructions: expect {', '.join(words)}, flash waits "
+        "included, by what two public entries with CMSIS-NN need on one board. None was measured "
+        "here.", class_="note")] if words else []  # fmt: skip
 
 
 def _thousands(*cells: str) -> str:

@@ -10,8 +10,11 @@
 #define ENERGY_MODE 0
 #endif
 
-/* The rates at which the official runner opens the port, of its devices_ad.yaml. */
+/* The rates at which the official runner opens the port, of its devices_ad.yaml. Another one:
+   -DPORT_BAUD=115200U, with `baud` in that file, and --baud of ours. */
+#ifndef PORT_BAUD
 #define PORT_BAUD (ENERGY_MODE ? 9600U : 921600U)
+#endif
 
 /* Who made the board, as `name` tells it; without ']'. */
 extern const char port_vendor[];
