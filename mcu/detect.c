@@ -8,7 +8,7 @@
 
    seconds from the start to the end of the newest window; the score and what it is compared with,
    dB^2; the mel band that is furthest from training; "-" for no flag. Ends with status 0 where the
-   input does, 2 where there was an alarm, 1 where something is wrong. */
+   input does, 3 where there was an alarm, 1 where something is wrong. */
 
 #define _POSIX_C_SOURCE 200809L
 
@@ -207,5 +207,5 @@ int main(int argc, char **argv)
     if (channel >= channels)
         stop("-x %u: there are %u channels, from 0", (unsigned)channel, (unsigned)channels);
     hear_all(first, held, format.bytes, channels, channel);
-    return alarmed ? 2 : 0;
+    return alarmed ? 3 : 0;
 }

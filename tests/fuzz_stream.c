@@ -21,7 +21,7 @@ typedef struct {
 static model_stream stream;
 static plain model;
 static uint64_t random_state;
-static uint32_t counts[6]; /* hops, decisions, alarms, gaps, restored, refused */
+static uint32_t counts[7]; /* hops, decisions, alarms, gaps; states restored, refused, forged */
 
 static uint32_t draw(uint32_t n)
 {
@@ -198,6 +198,44 @@ static void save_or_restore(void)
     }
 }
 
+static uint32_t checksum(const unsigned char *bytes, uint32_t n, uint32_t crc)
+{
+    uint32_t i, bit;
+    for (i = 0; i < n; i++) {
+        crc ^= bytes[i];
+        for (bit = 0; bit < 8; bit++)
+            crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320 : 0);
+    }
+    return crc;
+}
+
+/* A state that was forged, with a checksum that is right: refused, or safe whatever it tells. */
+static void forge(void)
+{
+    static unsigned char saved[MODEL_STREAM_SAVED_BYTES];
+    static uint64_t work[(MODEL_STREAM_WORK_BYTES + 7) / 8];
+    const model_stream before = stream;
+    model_stream_result result;
+    int16_t samples[300] = {0};
+    uint32_t at = 32 + draw(draw(2) ? sizeof(model_stream_state) : sizeof(model_stream)), crc;
+    uint32_t n = 1 + draw(4), i;
+    CHECK(model_stream_save(&stream, saved, sizeof saved));
+    for (i = 0; i < n && at + i < sizeof saved; i++)
+        saved[at + i] = (unsigned char)(draw(2) ? draw(256) : draw(2) * 255);
+    crc = ~checksum(saved + 32, sizeof saved - 32, checksum(saved, 28, ~0u));
+    memcpy(saved + 28, &crc, sizeof crc);
+    if (model_stream_restore(&stream, saved, sizeof saved)) {
+        counts[6]++;
+        for (i = 0; i < 6; i++) {
+            (void)model_stream_push(&stream, samples, draw(300), 1, 0);
+            if (model_stream_poll(&stream, &result, work))
+                CHECK(result.worst < MODEL_MELS && result.windows <= K);
+        }
+        stream = before;
+    }
+    CHECK(memcmp(&stream, &before, sizeof stream) == 0);
+}
+
 static void reset(void)
 {
     model_stream_reset(&stream);
@@ -228,8 +266,11 @@ int main(int argc, char **argv)
             save_or_restore();
         if (draw(300) == 0)
             reset();
+        if (draw(100) == 0)
+            forge();
     }
-    printf("%ld pushes: %u hops, %u decisions, %u alarms, %u gaps, %u states restored, %u refused\n",
-           size, counts[0], counts[1], counts[2], counts[3], counts[4], counts[5]);
+    printf("%ld pushes: %u hops, %u decisions, %u alarms, %u gaps, %u states restored, "
+           "%u refused, %u forged\n",
+           size, counts[0], counts[1], counts[2], counts[3], counts[4], counts[5], counts[6]);
     return 0;
 }

@@ -88,6 +88,10 @@ def test_figures_of_the_scripts_files_are_on_the_page(story):
         for row in rows:
             value = f"{100 * float(row[header.index(key)]):.3f}\u00a0%"
             assert any(value in one and one[-1] == row[-1] for one in page.rows), row
+    header, *rows = files.read_csv(story / "result/mcu.csv")
+    for row in rows:
+        hop = row[header.index("stream_instructions")]
+        assert not hop or any(f"{int(hop):,}" in one for one in page.rows)
     header, *rows = files.read_csv(story / "result/decisions.csv")
     for row in rows:
         assert f"threshold {float(row[header.index('threshold')]):.4g}" in page.text

@@ -195,8 +195,11 @@ def test_the_c_code_is_compared_where_it_can_run(story):
         assert row["windows"] == str(8 * 36)
         assert (row["differing_bytes"], row["verdict"]) == ("0", "pass")
         assert float(row["score_median"]) <= float(row["bar"])
+        assert float(row["stream_error"]) < 1e-3
+        assert row["stream_differs"] == "0" or not here
         if row["board"] != "host":
-            assert int(row["instructions"]) > 264_192 / 16
+            assert int(row["stream_instructions"]) > int(row["instructions"]) > 264_192 / 16
+            assert 10_000 < int(row["stream_ram"]) < 12_000
             assert int(row["constant_bytes"]) > 264_192
             assert int(row["stack_bytes"]) > 0
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from conftest import board_or_skip
+from conftest import board_or_skip, write_clip
 from networks import int_dense, tflite
 
 import common
+from asd import files, paths
 from asd.clips import Clip, Scores
-from asd.embedded import boards, codegen, host, targets
+from asd.embedded import boards, codegen, host, stream, targets
 from asd.embedded.costs import Cost
+from asd.evaluation import streaming
 from asd.tflite import litert
 from common import UserError
+from tests import streams
 
 N_MELS, N_FRAMES = 8, 3  # of the model's windows
 N_CLIPS, CLIP_FRAMES = 2, 5
@@ -167,3 +171,26 @@ def test_a_compiler_of_other_words_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(host, "compiler", lambda: str(compiler))
     with pytest.raises(UserError, match=r"cc failed: caf\ufffd$"):
         host.build(tmp_path, tmp_path)
+
+
+def test_the_source_of_a_stream_is_checked_too(converted, tmp_path, monkeypatch):
+    """Where the record tells of one; its C runs on the first clip."""
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "0.wav")
+    rule = streams.stream_of(streams.feature_of(n_mels=N_MELS, frames=N_FRAMES))
+    told = {streaming.KEY: msgspec.to_builtins(rule)}
+    files.write_json(paths.record_of(converted.model), told)
+    missing = f"{stream.names()[0]} is missing; run 02_convert.py"
+    with pytest.raises(UserError, match=missing):
+        converted.measure()
+    stream.write(converted.model.read_bytes(), rule, converted.folder)
+    (cost,), failures = converted.measure()
+    assert (cost.verdict, cost.stream_differs, failures) == ("pass", 0, [])
+    assert cost.stream_error < 1e-3
+    for name in stream.names():
+        path = converted.folder / name
+        text = path.read_text()
+        path.write_text(with_another_byte(text))
+        with pytest.raises(UserError, match=f"{name} differs; run 02_convert.py"):
+            converted.measure()
+        path.write_text(text)

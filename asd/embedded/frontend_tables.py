@@ -100,7 +100,8 @@ def _integers(mel: Mel, feature: Feature) -> str:
     )
     weights = [np.rint(np.ldexp(p, int(e))) for p, e in zip(parts, exponents, strict=True)]
     decibels = 20 / feature.power * np.log10(2) * 65536
-    logarithms = np.rint(np.log2(1 + np.arange(33) / 32) * 65536).astype(int)
+    # With what the integers cut off, in the mean; linear between them: 3e-5 dB off at most.
+    logarithms = np.rint(np.log2(1 + np.arange(129) / 128) * 65536 + 1).astype(int)
     return (
         array("int32_t", "weights", np.concatenate(weights).astype(int), "{}")
         + array("int8_t", "exponents", exponents, "{}")

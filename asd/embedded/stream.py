@@ -53,6 +53,8 @@ def generate(content: bytes, stream: Stream, name: str = "model") -> dict[str, s
     UserError : the model is not for these windows, or the front end is none that C has.
     """
     network, feature = reader.read(content), stream.feature
+    if network.softmax is not None:
+        raise UserError("it ends in SOFTMAX: a classifier reconstructs nothing, so has no stream")
     if not network.inputs == network.outputs == feature.vector_size:
         raise UserError(f"{network.inputs} inputs and {network.outputs} outputs, but windows of "
                         f"{feature.frames} x {feature.n_mels} values: a stream needs the "
@@ -63,7 +65,7 @@ def generate(content: bytes, stream: Stream, name: str = "model") -> dict[str, s
     _check(stream)
     values = _values(network, stream, name)
     values |= {part: codegen.fill(f"stream/{part}.c.in", values) for part in ("samples", "saved")}
-    for arithmetic, own in _arithmetics(network, stream).items():
+    for arithmetic, own in _arithmetics(network, stream, name).items():
         values[arithmetic] = codegen.fill(f"stream/{arithmetic}.c.in", values | own)
     return {
         **frontend.generate(feature, name),
@@ -103,13 +105,19 @@ def _values(network: reader.Network, stream: Stream, name: str) -> dict[str, obj
     }  # fmt: skip
 
 
-def _arithmetics(network: reader.Network, stream: Stream) -> dict[str, dict[str, object]]:
+def _arithmetics(
+    network: reader.Network, stream: Stream, name: str
+) -> dict[str, dict[str, object]]:
     """What the templates of one arithmetic need, by its name."""
     low, high = stream.level_db[0] - OUTSIDE_DB, stream.level_db[1] + OUTSIDE_DB
     inverse = 1 / np.asarray(stream.band_errors)  # (n_mels,) float64, 1 / dB^2
     fixed = np.maximum(np.round(inverse / inverse.max() * LARGEST_INVERSE), 1).astype(np.int64)
+    source = network.source
+    # As the file's own QUANTIZE of floats, where it has one: see file_ends.py.
+    by_factor = f"* {np.float32(1) / np.float32(source.scale.scale):.9e}F"
     return {
         "float": {
+            "QUOTIENT": by_factor if source.type == "float32" else f"/ {name.upper()}_INPUT_SCALE",
             "LOWEST": f"{low:.8e}F", "HIGHEST": f"{high:.8e}F",
             "inverse": array("float", "inverse", inverse, "{:.8e}F"),
         },
@@ -133,7 +141,7 @@ def _band_hz(feature: common.Feature, name: str) -> str:
 
 def _integers(network: reader.Network) -> dict[str, object]:
     """Scales as integers: value of the output, dB * 65536 = (q * factor + half) >> shift."""
-    source, target = network.layers[0].input.scale, network.layers[-1].output.scale
+    source, target = network.source.scale.scale, network.target.scale.scale
     # Of the input: q = level * factor / 2^(half + 1), a factor of 30 bits.
     bits = 30 + math.floor(math.log2(source * Q16))
     # Of the output: 256 factors stay below 2^31.

@@ -21,6 +21,8 @@ RESULT = np.dtype([
 LOW, HIGH, CLIPPED, SILENT, GAP = 1, 2, 4, 8, 16  # flags
 SOURCES = ("model.c", "model_frontend.c", "model_stream.c")
 LONGEST = 700  # samples pushed at once
+REPORT = ("instructions_max", "instructions_min", "push_instructions", "stream_bytes",
+          "work_bytes", "stack_bytes")  # fmt: skip
 SAMPLES, RESULTS = "samples.bin", "results.bin"
 FIRMWARE = ("stream.c", "testing.c")
 TIMEOUT_SECONDS_PER_HOP = 0.2
@@ -36,6 +38,7 @@ class Ran(NamedTuple):
     stream_bytes: int | None = None
     work_bytes: int | None = None
     stack_bytes: int | None = None  # high-water mark of push and poll
+    flash_bytes: int | None = None  # code and constants as linked, without the C library
 
     @property
     def ram(self) -> int | None:
@@ -125,8 +128,8 @@ def on_board(board: boards.Board, folder: Path, work: Path, samples: np.ndarray)
     report = boards.emulate(board, target, firmware, timeout, RESULTS)
     try:
         results = np.fromfile(target / RESULTS, RESULT)
-        return Ran(results, *(int(report[key]) for key in (
-            "instructions_max", "instructions_min", "push_instructions", "stream_bytes",
-            "work_bytes", "stack_bytes")))  # fmt: skip
+        figures = (int(report[key]) for key in REPORT)
+        sections = boards.section_bytes(board, target, firmware)
+        return Ran(results, *figures, sections[".model_code"] + sections[".model_constants"])
     except (ValueError, KeyError, FileNotFoundError) as error:
         raise UserError(f"{board.name}: what the firmware reports is not whole") from error

@@ -99,7 +99,24 @@ def _boards(run: Run) -> list[Html]:
         body.append(html.paragraph(
             "For comparison, TFLite Micro with CMSIS-NN takes for one inference of MLPerf Tiny's "
             f"ad01 model (264,192 multiplications): {peers}.", class_="note"))  # fmt: skip
-    return [*body, *_cycles(run)]
+    return [*body, *_cycles(run), *_streams(run)]
+
+
+def _streams(run: Run) -> list[Html]:
+    """What the way from samples to alarms costs, where there is one."""
+    rows = [(row["core"], html.name(row["machine_type"]), _thousands(row["stream_instructions"]),
+             _thousands(row["stream_ram"]), _percent(row["stream_error"]),
+             row["stream_differs"] or "–")
+            for row in run.boards if row.get("stream_error")]  # fmt: skip
+    if not rows:
+        return []
+    header = ("processor", "machine type", "instructions a hop", "RAM, bytes",
+              "score error", "differing hops")  # fmt: skip
+    return [html.paragraph(
+        "From a microphone's samples to an alarm: the start of the first clip, sample by sample. A "
+        "hop is the time from one frame to the next; RAM is all that it takes. Its score is "
+        "compared with Python's, and every hop with what this machine gives."),
+        html.table(header, rows, "Stream (mcu.csv)")]  # fmt: skip
 
 
 def _cycles(run: Run) -> list[Html]:
