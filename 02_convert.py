@@ -84,8 +84,10 @@ def convert(cfg, paths, chain, error, source, model, clips, machine_type, sectio
         folder = paths.c_source(name)
         codegen.write(contents[MCU], folder)
         distance.write(distance.in_c(error), cfg.feature.frames, folder)
-        stream_in_c.write(contents[MCU], stream, folder)
-        print(f"{folder}/: C99 source of the last one{', from samples to alarms' * bool(stream)}")
+        refusal = stream_in_c.refusal(cfg.feature) if stream else None
+        stream_in_c.write(contents[MCU], None if refusal else stream, folder)
+        part = f", without a stream: {refusal}" if refusal else ", from samples to alarms"
+        print(f"{folder}/: C99 source of the last one{part * bool(stream)}")
     else:
         tell_uncalibrated(paths, name, source, paths.clips(machine_type, "train"))
 

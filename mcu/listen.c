@@ -64,8 +64,9 @@ static uint32_t thousandths(uint64_t q12)
     return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
-static void tell(const model_stream_result *result)
+static void tell(const model_stream_result *result, uint32_t flags)
 {
+    static const char *const names[] = {"low", "high", "clipped", "silent", "gap"};
     static uint32_t was;
     const uint64_t at = (uint64_t)result->frame * MODEL_HOP + MODEL_FFT; /* samples */
     put_thousandths((uint32_t)(at * 1000 / MODEL_SAMPLE_RATE));
@@ -74,8 +75,10 @@ static void tell(const model_stream_result *result)
     put(result->above ? "  above, at " : "  below, at ");
     put_thousandths(model_stream_band_hz[result->worst]);
     put(" kHz");
-    put(result->flags & MODEL_STREAM_CLIPPED ? "  clipped" : "");
-    put(result->flags & MODEL_STREAM_SILENT ? "  silent" : "");
+    for (uint32_t i = 0; i < 5; i++) {
+        put(flags >> i & 1 ? "  " : "");
+        put(flags >> i & 1 ? names[i] : "");
+    }
     put(result->alarm == was ? "" : was ? "  THE ALARM ENDS" : "  ALARM");
     was = result->alarm;
     put_line();
@@ -87,7 +90,7 @@ int main(void)
 {
     wav_format format;
     char first[4];
-    uint32_t length_now = 1, step;
+    uint32_t length_now = 1, flags = 0, step; /* flags: since the last decision */
     model_stream_init(&stream);
     sound = must_open("sound.wav", SEMIHOSTING_READ);
     if (read_sound(first, sizeof first) != sizeof first || memcmp(first, "RIFF", 4) != 0)
@@ -111,8 +114,11 @@ int main(void)
         length_now = (length_now * 5 + 3) % LONGEST + 1;
         model_stream_push(&stream, samples, n, format.channels, 0);
         while (model_stream_poll(&stream, &result, work)) {
-            if (result.decision)
-                tell(&result);
+            flags |= result.flags;
+            if (result.decision) {
+                tell(&result, flags);
+                flags = 0;
+            }
         }
     }
     return 0;

@@ -25,6 +25,7 @@ from asd.evaluation import streaming
 from asd.monitor import __main__ as monitor
 from asd.monitor import listener, sounds, watch
 from asd.monitor.drift import Drift
+from asd.monitor.journal import Journal
 from asd.monitor.listener import Listener
 from asd.monitor.watch import Watch
 from asd.paths import record_of
@@ -287,6 +288,21 @@ def test_files_that_are_one_stream(run, tmp_path):
     assert [one["file"] for one in done.events["alarm"]] == [str(path) for path in paths[1:]]
     flags = [one["flags"] for one in done.events["decision"]]
     assert sum("gap" in one for one in flags) == 1
+
+
+def test_short_files_are_long_enough_together(run, tmp_path):
+    short = [write(tmp_path / f"{i}.wav", noise(1500, i)) for i in range(4)]
+    refused = run("--wav", *short)
+    assert refused.status == 1 and f"{short[0]}: too short" in refused.err
+    assert len(run("--joined", "--wav", *short).events["decision"]) > 0
+    assert run("--joined", "--wav", short[0]).status == 1
+
+
+def test_times_after_days_are_told_to_the_sample(model, capsys):
+    stream = streaming.read(model)
+    Journal(stream, stream)._line("decision", time=1234567.128, score=12.3456789)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["time"], told["score"]) == (1234567.128, 12.34568)
 
 
 def test_other_thresholds_and_rules(run, model, tmp_path):
@@ -614,6 +630,20 @@ def test_samples_that_the_microphone_lost_are_a_gap(run, microphone):
     microphone.lost_at = (SECOND + 3,)
     flags = [one["flags"] for one in run("--microphone").events["decision"]]
     assert [i for i, one in enumerate(flags) if "gap" in one] == [0, flags.index(["gap"], 1)]
+
+
+def test_a_microphone_that_stops_leaves_what_was_heard(run, microphone, monkeypatch):
+    def unplugged(self, n):
+        if self.at >= 4 * SECOND:
+            raise microphone.PortAudioError("Device unavailable")
+        return read(self, n)
+
+    read = Recording.read
+    monkeypatch.setattr(Recording, "read", unplugged)
+    done = run("--microphone")
+    assert done.status == 3, "an alarm was raised"
+    assert "Device unavailable" in done.events["error"][0]["error"]
+    assert (done.events["summary"][0]["failed"], done.events["summary"][0]["alarms"]) == (1, 1)
 
 
 def test_a_microphone_that_is_not_there(run, microphone, monkeypatch, tmp_path):

@@ -83,12 +83,15 @@ def write(
     content: bytes, folder: Path, rounding: str = "single", name: str = "model"
 ) -> list[Path]:
     """Write the C source of an int8 TFLite file into a folder; see `generate`."""
-    paths = []
-    for file, text in generate(content, rounding, name).items():
+    return write_texts(generate(content, rounding, name), folder)
+
+
+def write_texts(texts: dict[str, str], folder: Path) -> list[Path]:
+    """Write texts by file name into a folder."""
+    for file, text in texts.items():
         with files.whole_file(folder / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        paths.append(folder / file)
-    return paths
+    return [folder / file for file in texts]
 
 
 def _width(network: reader.Network) -> int:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asd import files
 from asd.detectors.residuals import Mahalanobis
 from asd.embedded import boards, codegen, host, weights
 from common import Error, UserError
@@ -85,12 +84,7 @@ def write(distance: Mahalanobis | None, n_frames: int, folder: Path) -> list[Pat
         for name in names():
             (folder / name).unlink(missing_ok=True)
         return []
-    paths = []
-    for name, text in generate(distance, n_frames).items():
-        with files.whole_file(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        paths.append(folder / name)
-    return paths
+    return codegen.write_texts(generate(distance, n_frames), folder)
 
 
 def on_host(folder: Path, work: Path, values: np.ndarray) -> Ran:

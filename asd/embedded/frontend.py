@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd import cli, config, files
+from asd import cli, config
 from asd.embedded import boards, codegen, frontend_tables, host
 from common import Feature, UserError
 
@@ -103,12 +103,7 @@ def _passes(points: int, quarter: int) -> str:
 
 def write(feature: Feature, folder: Path, name: str = "model") -> list[Path]:
     """Write the C source of the front end into a folder; see `generate`."""
-    paths = []
-    for file, text in generate(feature, name).items():
-        with files.whole_file(folder / file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        paths.append(folder / file)
-    return paths
+    return codegen.write_texts(generate(feature, name), folder)
 
 
 class Ran(NamedTuple):

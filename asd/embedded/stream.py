@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 import common
-from asd import cli, files
+from asd import cli
 from asd.embedded import codegen, frontend
 from asd.embedded.weights import array
 from asd.evaluation import streaming
@@ -59,9 +59,7 @@ def generate(content: bytes, stream: Stream, name: str = "model") -> dict[str, s
         raise UserError(f"{network.inputs} inputs and {network.outputs} outputs, but windows of "
                         f"{feature.frames} x {feature.n_mels} values: a stream needs the "
                         "reconstruction error of the windows that it was trained on")  # fmt: skip
-    if feature.hop_length > feature.n_fft:
-        raise UserError(f"hop_length {feature.hop_length} is more than n_fft {feature.n_fft}; "
-                        "a stream's frames leave out no sample")  # fmt: skip
+    check(feature)
     _check(stream)
     values = _values(network, stream, name)
     values |= {part: codegen.fill(f"stream/{part}.c.in", values) for part in ("samples", "saved")}
@@ -72,6 +70,30 @@ def generate(content: bytes, stream: Stream, name: str = "model") -> dict[str, s
         f"{name}_stream.c": codegen.fill("stream/stream.c.in", values),
         f"{name}_stream.h": codegen.fill("stream/stream.h.in", values),
     }
+
+
+def check(feature: common.Feature) -> None:
+    """See that C has a stream of these features; asd.monitor has it of all.
+
+    Raises
+    ------
+    UserError : it has not.
+    """
+    frontend.check(feature)
+    if feature.hop_length > feature.n_fft:
+        raise UserError(f"hop_length {feature.hop_length} is more than n_fft {feature.n_fft}; "
+                        "a stream's frames leave out no sample")  # fmt: skip
+    if (highest := _middles_hz(feature).max()) >= Q16:
+        raise UserError(f"mel bands up to {highest} Hz; a stream's reach 65 kHz")
+
+
+def refusal(feature: common.Feature) -> str | None:
+    """Why C has no stream of these features; None where it has."""
+    try:
+        check(feature)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _check(stream: Stream) -> None:
@@ -131,23 +153,26 @@ def _arithmetics(
 
 def _band_hz(feature: common.Feature, name: str) -> str:
     """The middles of the mel bands, as an array of C."""
+    middles = _middles_hz(feature)
+    return array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix("static ")
+
+
+def _middles_hz(feature: common.Feature) -> np.ndarray:
+    """Of the mel bands, (n_mels,) int."""
     low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
     edges = common.mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)  # Hz
-    middles = np.round(edges[1:-1]).astype(int)
-    if middles.max() >= Q16:
-        raise UserError(f"mel bands up to {middles.max()} Hz; a stream's reach 65 kHz")
-    return array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix("static ")
+    return np.round(edges[1:-1]).astype(int)
 
 
 def _integers(network: reader.Network) -> dict[str, object]:
     """Scales as integers: value of the output, dB * 65536 = (q * factor + half) >> shift."""
     source, target = network.source.scale.scale, network.target.scale.scale
-    # Of the input: q = level * factor / 2^(half + 1), a factor of 30 bits.
+    # Of the input: q = level * factor / 2^(half + 1), a factor of 30 bits; of 400 dB it has 31.
     bits = 30 + math.floor(math.log2(source * Q16))
-    # Of the output: 256 factors stay below 2^31.
-    shift = min(max(22 - math.floor(math.log2(target * Q16)), 1), 30)
+    # Of the output: 256 factors and a half of the last place stay below 2^31.
+    shift = max(22 - math.floor(math.log2(target * Q16)), 1)
     factor = round(target * Q16 * 2**shift)
-    if not 1 <= bits <= 62 or factor * 256 >= 2**31:
+    if not 24 <= bits <= 62 or shift > 24 or factor * 256 >= 2**31:
         raise UserError(f"scales {source:g} and {target:g} are no scales of dB")
     return {
         "QUANTISE_FACTOR": round(2**bits / (source * Q16)), "QUANTISE_HALF": bits - 1,
@@ -161,12 +186,7 @@ def write(content: bytes, stream: Stream | None, folder: Path, name: str = "mode
         for file in names(name):
             (folder / file).unlink(missing_ok=True)
         return []
-    paths = []
-    for file, text in generate(content, stream, name).items():
-        with files.whole_file(folder / file) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        paths.append(folder / file)
-    return paths
+    return codegen.write_texts(generate(content, stream, name), folder)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

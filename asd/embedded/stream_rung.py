@@ -79,7 +79,7 @@ def _differing(results: np.ndarray, here: np.ndarray | None) -> int | None:
 
 
 def of(model: Path, content: bytes, clip: Path) -> Rung | None:
-    """The stream of a model, if its record tells of one; see `Rung`.
+    """The stream of a model, if its record tells of one that C has; see `Rung`.
 
     Raises
     ------
@@ -88,4 +88,5 @@ def of(model: Path, content: bytes, clip: Path) -> Rung | None:
     record = paths.record_of(model)
     if not record.is_file() or files.read_mapping(record).get(streaming.KEY) is None:
         return None
-    return Rung(content, streaming.read(model), clip)
+    rule = streaming.read(model)
+    return None if stream.refusal(rule.feature) else Rung(content, rule, clip)

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     trained = streaming.read(args.model)
     stream = _chosen(trained, args)
     if args.wav:
-        check(args.wav, stream)
+        check(args.wav, stream, args.joined)
     elif args.watch and not args.watch.is_dir():
         raise UserError(f"{args.watch}: no such folder")
     from asd.tflite import litert  # which takes its time, and a wrong file is named at once
@@ -69,24 +69,31 @@ def _listen(
     """Hear everything that the command line names."""
     if args.microphone:
         pieces = sounds.of_microphone(stream.feature, args.device, args.seconds)
-        with contextlib.closing(pieces):
+        with contextlib.closing(pieces), _told(journal):
             journal.name = "microphone"
             journal.hear(listener(), pieces)
         return
     paths = args.wav or Watch(args.watch, args.settle).files(args.once)
     for some in [args.wav] if args.wav and args.joined else ([path] for path in paths):
         journal.name = str(some[0])
-        try:
+        with _told(journal):
             if args.watch:
                 sounds.check(some[0], whole(stream.feature), least(stream))
             with contextlib.closing(_joined(some, stream.feature, journal)) as pieces:
                 journal.hear(listener(), pieces)
-        except UnusableClip as error:
-            journal.fail(str(error))
-        except OSError as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            journal.fail(error.strerror or str(error))
+
+
+@contextlib.contextmanager
+def _told(journal: Journal) -> Iterator[None]:
+    """The journal tells of sound that cannot be heard, and the next may come."""
+    try:
+        yield
+    except UnusableClip as error:
+        journal.fail(str(error))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        journal.fail(error.strerror or str(error))
 
 
 def _joined(paths: Sequence[Path], feature: Feature, journal: Journal) -> Iterator[np.ndarray]:
@@ -96,16 +103,19 @@ def _joined(paths: Sequence[Path], feature: Feature, journal: Journal) -> Iterat
         yield from sounds.of_file(path, feature)
 
 
-def check(paths: Sequence[Path], stream: Stream) -> None:
+def check(paths: Sequence[Path], stream: Stream, joined: bool = False) -> None:
     """See that all recordings can be heard, before the first one is.
 
     Raises
     ------
     UserError : one cannot.
     """
-    for path in paths:
+    needed, held = least(stream), 0
+    for i, path in enumerate(paths, 1):
         try:
-            sounds.check(path, whole(stream.feature), least(stream))
+            held += sounds.check(path, whole(stream.feature), 1 if joined else needed)
+            if joined and i == len(paths):
+                sounds.check_length(held, needed, stream.feature)
         except UnusableClip as error:
             raise UserError(f"{path}: {error}") from error
 

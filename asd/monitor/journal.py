@@ -15,6 +15,8 @@ from asd.monitor.drift import Drift
 from asd.monitor.listener import Hops, Listener, flag_names
 
 DIGITS = 7  # of a number that is told
+DECIMALS = 6  # of a time, s: after days there are more digits than those
+TIMES = ("time", "seconds", "alarm_seconds")
 
 
 class Journal:
@@ -133,7 +135,10 @@ class Journal:
         sys.stdout.flush()
 
     def _line(self, event: str, **facts: Any) -> None:
-        told = {key: _short(value) for key, value in facts.items()}
+        told = {
+            key: round(value, DECIMALS) if key in TIMES else _short(value)
+            for key, value in facts.items()
+        }
         print(json.dumps({"event": event, **told}))
 
 

@@ -17,8 +17,8 @@ FULL_SCALE = 32768  # of int16
 NEEDED = Path(__file__).with_name("requirements.txt").relative_to(HERE)
 
 
-def check(path: Path, feature: Feature, least: int) -> None:
-    """See that a recording is whole, of the features' rate and channels, and long enough.
+def check(path: Path, feature: Feature, least: int) -> int:
+    """How many samples a recording has, which is whole, of the features' rate and channels.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def check(path: Path, feature: Feature, least: int) -> None:
 
     Raises
     ------
-    UnusableClip : with the remedy.
+    UnusableClip : it is not, or it is too short; with the remedy.
     """
     wav.check(path)
     if plain := _plain(path):
@@ -35,6 +35,17 @@ def check(path: Path, feature: Feature, least: int) -> None:
         n_samples = where.held // (2 * form.channels)
     else:
         n_samples = survey.examine(path, feature)
+    check_length(n_samples, least, feature)
+    return n_samples
+
+
+def check_length(n_samples: int, least: int, feature: Feature) -> None:
+    """See that there are samples for a decision.
+
+    Raises
+    ------
+    UnusableClip : there are not.
+    """
     if n_samples < least:
         raise UnusableClip(
             f"too short: {n_samples / feature.sample_rate:.2f} s, the first decision needs "
@@ -128,10 +139,12 @@ def of_microphone(
     Raises
     ------
     UserError : sounddevice or its library is not installed, or there is no such microphone.
+    UnusableClip : it gives no more.
     """
     sounddevice = _sounddevice()
     hop, channel = feature.hop_length, feature.channel or 0
     left = None if seconds is None else int(seconds * feature.sample_rate)
+    heard = False
     try:
         with sounddevice.InputStream(
             samplerate=feature.sample_rate, channels=channel + 1, dtype="int16", blocksize=hop,
@@ -140,8 +153,11 @@ def of_microphone(
             while left is None or left > 0:
                 samples, overflowed = stream.read(hop if left is None else min(hop, left))
                 left = None if left is None else left - len(samples)
+                heard = True
                 yield bool(overflowed), samples[:, channel].copy()
     except (sounddevice.PortAudioError, ValueError) as error:
+        if heard:
+            raise UnusableClip(f"microphone: {error}") from error
         raise UserError(f"microphone: {error}; `python -m sounddevice` lists what there "
                         "is, --device chooses")  from error  # fmt: skip
 
