@@ -19,7 +19,7 @@ from conftest import ROOT
 from small_streams import RATE, by_the_contract, faulty, noise
 
 from asd import cli, files
-from asd.embedded import codegen, host, stream_runs
+from asd.embedded import boards, codegen, host, stream_runs
 from asd.embedded import stream as in_c
 from asd.evaluation import streaming
 from asd.monitor import __main__ as monitor
@@ -200,6 +200,31 @@ def test_alarms_are_those_of_the_c(model, tmp_path, floats):
     np.testing.assert_allclose(told["level"] / 65536, hops.level, atol=0.05)
     with_window = hops.band >= 0
     assert np.mean(told["worst"][with_window] == hops.band[with_window]) > 0.98
+
+
+@needs_cc
+def test_detect_raises_the_alarms_of_the_monitor(model, run, tmp_path):
+    """mcu/detect.c and this, of one file, told with the command lines of both."""
+    if not boards.MCU.is_dir():
+        pytest.skip("no mcu/")
+    codegen.write(model.read_bytes(), tmp_path)
+    in_c.write(model.read_bytes(), streaming.read(model), tmp_path)
+    sources = [*tmp_path.glob("*.c"), *(boards.MCU / name for name in ("detect.c", "wav.c"))]
+    command = ["cc", "-std=c99", f"-I{tmp_path}", f"-I{boards.MCU}", *sources, "-lm"]
+    subprocess.run([*command, "-o", tmp_path / "detect"], check=True)
+    path = write(tmp_path / "a.wav", mixed())
+    for options, same in (([], []), (["-t", "30"], ["--threshold", 30]),
+                          (["-k", "3", "-n", "5"], ["--rule", 3, 5])):  # fmt: skip
+        with path.open("rb") as sound:
+            done = subprocess.run([tmp_path / "detect", *options], stdin=sound, text=True,
+                                  capture_output=True)  # fmt: skip
+        rows = [f"seconds {line}".split() for line in done.stdout.splitlines()]
+        here = run("--wav", path, *same)
+        told = [(row[1], row[7] == "1", row[9] == "1", row[13]) for row in rows]
+        expected = [(f"{one['time']:.3f}", one["above"], one["alarm"],
+                     ",".join(one["flags"]) or "-") for one in here.events["decision"]]  # fmt: skip
+        assert told == expected
+        assert done.returncode == here.status == 3
 
 
 def test_drift():

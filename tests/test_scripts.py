@@ -30,7 +30,8 @@ import common
 import keras_model
 from asd import files
 from asd.config import load_config
-from asd.embedded import boards, codegen, host
+from asd.embedded import boards, codegen, frontend, host
+from asd.embedded import stream as stream_in_c
 from asd.evaluation import streaming
 from asd.tflite import litert, reader
 from asd.tflite.convert import MCU, VARIANTS
@@ -157,6 +158,19 @@ def test_conversion_says_what_a_stream_is_judged_by(story):
     assert f"as a stream {stream.threshold:.4g} dB^2" in out
     source = (story / "model/model_ToyTest_c/model_stream.h").read_text()
     assert f"{stream.threshold:.9g}" in source
+
+
+def test_conversion_goes_on_where_c_has_no_such_frames(story, tmp_path, monkeypatch, capsys):
+    """The model's C without a stream, which asd.monitor has all the same; and 03 is content."""
+    folder = copy_of(story, tmp_path)
+    config, model = folder / "test.yaml", folder / "model"
+    monkeypatch.setattr(frontend, "SIZES", (512,))
+    assert call("02_convert.py", "-d", "-c", config) == 0
+    assert "without a stream: feature.n_fft is 1024" in capsys.readouterr().out
+    names = {path.name for path in (model / "model_ToyTest_c").iterdir()}
+    assert not names & set(stream_in_c.names()) and "model.c" in names
+    assert streaming.read(model / f"model_ToyTest{VARIANTS[-1].suffix}.tflite").windows == 31
+    assert call("03_tflite_test.py", "-d", "-c", config, "--boards", "none") == 0
 
 
 def test_verification_scores_every_variant(story):

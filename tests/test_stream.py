@@ -26,6 +26,7 @@ from asd.tflite import litert
 from asd.tflite.int8 import Scale
 from common import UserError
 from tests import fuzz_stream, shapes, streams
+from tests.networks import int_dense, tflite
 
 pytestmark = pytest.mark.skipif(host.compiler() is None, reason="no C compiler: apt install gcc")
 
@@ -34,6 +35,7 @@ FEATURE = streams.feature_of(n_mels=10, frames=3, hop_length=100)
 RULE = streams.stream_of(FEATURE, windows=7)
 MODEL = streams.small_model(FEATURE)
 STRICT = ("-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-c")
+NAMED = {"low": LOW, "high": HIGH, "clipped": CLIPPED, "silent": SILENT, "gap": GAP}
 ARITHMETICS = pytest.mark.parametrize("floats", [True, False], ids=["float", "integers"])
 
 
@@ -303,6 +305,22 @@ def test_compilers_have_nothing_to_say(source, tmp_path, compiler, floats):
         pytest.skip(f"no {command[0]}")
     command += [*STRICT, f"-DASD_FRONTEND_FLOAT={int(floats)}", source / "model_stream.c"]
     done = subprocess.run([*command, "-o", tmp_path / "o"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("compiler", ["gcc -std=c99", "g++ -xc++", "arm-none-eabi-g++ -std=c++98 "
+                                      "-Wno-long-long -mcpu=cortex-m4 -mthumb -xc++"])  # fmt: skip
+@pytest.mark.parametrize("name", ["model_stream.c", "model_frontend.c"])
+def test_the_smallest_stream_has_no_warning_either(tmp_path, compiler, name):
+    """Windows of a frame of a band, of which one is a score; and C++ before 2011."""
+    command = compiler.split()
+    if not shutil.which(command[0]):
+        pytest.skip(f"no {command[0]}")
+    feature = streams.feature_of(frames=1, n_mels=1)
+    rule = streams.stream_of(feature, windows=1, step=1, k=1, n=1)
+    folder = streams.written(tmp_path, streams.small_model(feature), rule)
+    command += [*STRICT, folder / name, "-o", tmp_path / "o"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -641,8 +659,9 @@ def test_a_board_hears_a_wav_as_if_by_a_microphone(m4, source, library, tmp_path
     """mcu/listen.c, built by its make line."""
     copy = tmp_path / "mcu"
     shutil.copytree(boards.MCU, copy, ignore=shutil.ignore_patterns("build"))
-    command = ["make", "-C", copy, "listen", f"BOARD={m4.name}", f"MODEL={source}", "BUILD=build"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = ["make", "-C", copy, f"BOARD={m4.name}", f"MODEL={source}", "BUILD=build"]
+    for goals in ([], ["listen"]):  # what was made of another main is no reason not to
+        subprocess.run([*command, *goals], check=True, stdout=subprocess.DEVNULL)
     two = np.stack([sound(), sound()[::-1]], axis=1)
     (tmp_path / "sound.wav").write_bytes(wav(two, tmp_path))
     qemu = [*m4.qemu, "-kernel", copy / "build" / "firmware.elf", "-display", "none",
@@ -661,6 +680,12 @@ def test_a_board_hears_a_wav_as_if_by_a_microphone(m4, source, library, tmp_path
     begins = np.diff(np.concatenate([[0], made["alarm"]]).astype(int)) > 0
     assert alarms == list(begins)
     assert any(begins)
+    # Flags are those of the hops since the decision before.
+    parts = np.split(results["flags"], np.flatnonzero(results["decision"]) + 1)[:-1]
+    flags = [{name for name, bit in NAMED.items() if np.bitwise_or.reduce(one) & bit}
+             for one in parts]  # fmt: skip
+    assert [set(line.split()) & set(NAMED) for line in lines] == flags
+    assert set().union(*flags) == set(NAMED)
 
 
 # The generator, and the rung of 03_tflite_test.py.
@@ -704,6 +729,36 @@ def test_another_prefix(tmp_path):
     assert not re.findall(r"\bmodel_|\bMODEL_", text)
 
 
+TWO = """
+#include "fan_stream.h"
+#include "pump_stream.h"
+static fan_stream fan;
+static pump_stream pump;
+static uint64_t work[(FAN_STREAM_WORK_BYTES + PUMP_STREAM_WORK_BYTES + 7) / 8];
+int main(void)
+{
+    fan_stream_result of_fan;
+    pump_stream_result of_pump;
+    fan_stream_init(&fan);
+    pump_stream_init(&pump);
+    return fan_stream_poll(&fan, &of_fan, work) + pump_stream_poll(&pump, &of_pump, work);
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc -std=c99", "g++ -xc++"])
+def test_two_models_in_one_firmware(tmp_path, compiler):
+    for name, feature in (("fan", FEATURE), ("pump", streams.feature_of(n_fft=512, power=1.0))):
+        codegen.write(content := streams.small_model(feature), tmp_path, name=name)
+        stream.write(content, streams.stream_of(feature), tmp_path, name)
+    (tmp_path / "main.c").write_text(TWO)
+    command = [*compiler.split(), "-Wall", "-Wextra", "-Werror", *sorted(tmp_path.glob("*.c"))]
+    if not shutil.which(command[0]):
+        pytest.skip(f"no {command[0]}")
+    subprocess.run([*command, "-o", tmp_path / "main"], check=True)
+    assert subprocess.run([tmp_path / "main"]).returncode == 0
+
+
 REFUSED = {
     "windows": (streams.small_model(FEATURE), {"feature": streams.feature_of(n_mels=9)}, "windows"),
     "classifier": (of_shape("softmax"), {}, "SOFTMAX"),
@@ -711,6 +766,7 @@ REFUSED = {
     "transform": (MODEL, {"feature": streams.feature_of(n_mels=10, n_fft=300)}, "n_fft"),
     "band errors": (MODEL, {"band_errors": (0.0,) * 10}, "band errors"),
     "rule": (MODEL, {"k": 4}, "4 of 3"),
+    "rate": (MODEL, {"feature": streams.feature_of(n_mels=10, sample_rate=2**18)}, "65 kHz"),
     "release": (MODEL, {"release": 901.0}, "released at 901"),
 }
 
@@ -724,6 +780,16 @@ def test_what_has_no_stream_is_refused(tmp_path, case):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("scales", [(1e-7, 0.4), (0.4, 1e-7), (0.4, 200.0)])
+def test_scales_whose_integers_would_overflow_are_refused(scales):
+    """400 dB over 1e-7 is more than 32 bits hold."""
+    source, target = ((scale, 0) for scale in scales)
+    own = [0.1 * scales[1] / scales[0]]
+    layer = int_dense(np.eye(30, dtype=np.int8), None, own, False, source, target)
+    with pytest.raises(UserError, match="no scales of dB"):
+        stream.generate(tflite([layer]), RULE)
+
+
 def test_an_old_stream_is_removed(tmp_path):
     assert len(stream.write(MODEL, RULE, tmp_path)) == len(stream.names())
     assert stream.write(MODEL, None, tmp_path) == []
@@ -735,6 +801,10 @@ def test_the_rung_sees_whether_a_stream_is_the_model(tmp_path, source, m4):
     model.write_bytes(MODEL)
     clip = write_clip(tmp_path / "clip.wav")
     assert stream_rung.of(model, MODEL, clip) is None
+    record(model, RULE)
+    unusual = streams.feature_of(n_mels=10, hop_length=300)
+    record(model, msgspec.structs.replace(RULE, feature=unusual))
+    assert stream_rung.of(model, MODEL, clip) is None, "C has none, as 02_convert.py said"
     record(model, RULE)
     rung = stream_rung.of(model, MODEL, clip)
     plain = Cost("A", "host", "this machine", "plain", 1, 0, 0.0, 0.0, None)
