@@ -1,8 +1,9 @@
 /* Example firmware: a board that hears sound.wav as if a microphone gave it, and says what it thinks.
 
    sound.wav is read through semihosting, in pieces of odd lengths, as a driver's interrupt would push
-   them. A line on the host's console for each decision, and where an alarm begins or ends. A firmware
-   of your own pushes from its interrupt and polls in its main loop; the rest is the same. */
+   them. A line on the host's console for each decision: seconds, score and threshold in dB^2, the band
+   that is furthest from training, what is wrong with the sound, and where an alarm begins or ends. A
+   firmware of your own pushes from its interrupt and polls in its main loop; the rest is the same. */
 
 #include <string.h>
 
@@ -26,7 +27,7 @@ static size_t read_sound(void *to, size_t bytes)
 
 /* ---- Text ---- */
 
-static char line[128];
+static char line[160];
 static uint32_t length;
 
 static void put(const char *text)
@@ -72,7 +73,9 @@ static void tell(const model_stream_result *result, uint32_t flags)
     put_thousandths((uint32_t)(at * 1000 / MODEL_SAMPLE_RATE));
     put(" s  score ");
     put_thousandths(thousandths(result->sum / result->windows));
-    put(result->above ? "  above, at " : "  below, at ");
+    put("  threshold ");
+    put_thousandths(thousandths(was ? stream.state.release : stream.state.threshold));
+    put("  band ");
     put_thousandths(model_stream_band_hz[result->worst]);
     put(" kHz");
     for (uint32_t i = 0; i < 5; i++) {

@@ -164,9 +164,9 @@ def test_a_gap_starts_everything_anew_but_the_alarm(model):
     assert second.alarm[: decided[0]].all(), "it stays until there is a decision"
     assert not second.alarm[decided[0]], "one of three is above"
     assert second.alarm[-1]
-    one.gap(1000)
+    one.gap()
     later = one.push(noise(SECOND))
-    assert later.end[0] == len(samples) + 1000 + 256
+    assert later.end[0] == len(samples) + 256
 
 
 def test_an_error_too_large_for_32_bits_is_the_largest(model):

@@ -676,6 +676,9 @@ def test_a_board_hears_a_wav_as_if_by_a_microphone(m4, source, library, tmp_path
     assert [float(line.split()[0]) for line in lines] == pytest.approx(ends, abs=1e-3)
     said = [float(line.split()[3]) for line in lines]
     assert said == pytest.approx(stream_runs.scores(made), abs=1e-3)
+    shown = [float(line.split()[5]) for line in lines]
+    before = np.concatenate([[0], made["alarm"][:-1]])
+    assert shown == pytest.approx(np.where(before, RULE.release, RULE.threshold), abs=1e-3)
     alarms = [" ALARM" in line for line in lines]
     begins = np.diff(np.concatenate([[0], made["alarm"]]).astype(int)) > 0
     assert alarms == list(begins)

@@ -159,9 +159,7 @@ def _band_hz(feature: common.Feature, name: str) -> str:
 
 def _middles_hz(feature: common.Feature) -> np.ndarray:
     """Of the mel bands, (n_mels,) int."""
-    low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
-    edges = common.mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)  # Hz
-    return np.round(edges[1:-1]).astype(int)
+    return np.round(common.mel_edges(feature)[1:-1]).astype(int)
 
 
 def _integers(network: reader.Network) -> dict[str, object]:

@@ -34,9 +34,7 @@ class Journal:
 
     def __init__(self, stream: Stream, trained: Stream, brief: bool = False) -> None:
         feature = stream.feature
-        low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
-        edges = common.mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)
-        self._band_hz = edges[1:-1]
+        self._band_hz = common.mel_edges(feature)[1:-1]
         self._rate, self._brief = feature.sample_rate, brief
         self._drift = Drift(trained)
         self.name = ""

@@ -55,17 +55,13 @@ class Listener:
         self._at = 0  # of the first sample that is kept, since the start
         self.gap()
 
-    def gap(self, lost: int = 0) -> None:
+    def gap(self) -> None:
         """Start frames, windows and decisions anew: samples are missing here.
 
         The alarm stays until there are decisions again.
-
-        Parameters
-        ----------
-        lost : how many samples, where that is known
         """
         if hasattr(self, "_samples"):
-            self._at += len(self._samples) + lost
+            self._at += len(self._samples)
         self._samples = np.empty(0, np.int16)
         self._lead = self._new = 0  # where the next frame, and what is new to it, begins there
         self._frames = np.empty((0, self.stream.feature.n_mels), np.float32)
