@@ -181,20 +181,12 @@ def mel_frequencies(n: int, lowest: float, highest: float, scale: str) -> np.nda
     return np.where(mels < mel_of_break, mels * _LINEAR_HZ, logarithmic)
 
 
-@functools.lru_cache(maxsize=16)
-def mel_edges(feature: Feature) -> np.ndarray:
-    """(n_mels + 2,) float64, Hz: lower edge, centre and upper edge of each band in a row."""
-    low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
-    edges = mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)
-    edges.flags.writeable = False  # the cache gives the same array to everyone
-    return edges
-
-
 @functools.lru_cache(maxsize=4)
 def mel_filters(feature: Feature) -> np.ndarray:
     """Mel bands, (n_mels, 1 + n_fft // 2) float32: triangles of area 1 (Slaney) or height 1."""
     bins = np.arange(1 + feature.n_fft // 2) * feature.sample_rate / feature.n_fft  # (n_bins,) Hz
-    edges = mel_edges(feature)[:, None]
+    low_hz, high_hz = feature.mel_range_hz or (0, feature.sample_rate / 2)
+    edges = mel_frequencies(feature.n_mels + 2, low_hz, high_hz, feature.mel_scale)[:, None]  # Hz
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
     height = 1 if feature.mel_scale == "htk" else 2 / (high - low)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from common import (
     Predict,
     UserError,
     log_mel,
-    mel_edges,
+    mel_frequencies,
     reconstruction_error,
     vectors,
 )
@@ -187,6 +188,13 @@ def chosen(models: dict[str, Model], machine_type: str | None) -> Model:
     return models[machine_type]
 
 
+@functools.lru_cache(maxsize=16)
+def _edges_hz(feature: Feature) -> np.ndarray:
+    """The lower edge, centre and upper edge of the mel bands, (n_mels + 2,) Hz."""
+    low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
+    return mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)
+
+
 def worst(squares: np.ndarray, model: Model) -> dict[str, list[float]]:
     """Which band at which moment is least like training, against that band's usual error.
 
@@ -204,7 +212,7 @@ def worst(squares: np.ndarray, model: Model) -> dict[str, list[float]]:
     sums[1:, 1:] = ratio.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
     cells = sums[tall:, wide:] - sums[:-tall, wide:] - sums[tall:, :-wide] + sums[:-tall, :-wide]
     first, band = np.unravel_index(int(cells.argmax()), cells.shape)
-    edges = mel_edges(feature)
+    edges = _edges_hz(feature)
     start = (feature.central_frames or (0, 0))[0] + int(first)
     seconds = [start * hop_seconds, (start + tall + n - 1) * hop_seconds]
     hz = [float(edges[band]), float(edges[band + wide + 1])]

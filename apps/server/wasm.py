@@ -199,7 +199,9 @@ def _sparse(filters: np.ndarray) -> list[dict[str, Any]]:
 
 def _edges(feature: Feature) -> list[float]:
     """Where bands begin, culminate and end, n_mels + 2 frequencies, Hz."""
-    return [round(float(one), 3) for one in common.mel_edges(feature)]
+    low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
+    edges = common.mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)
+    return [round(float(one), 3) for one in edges]
 
 
 def _stretch(feature: Feature, told: Told | None) -> int:

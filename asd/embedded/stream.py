@@ -83,8 +83,8 @@ def check(feature: common.Feature) -> None:
     if feature.hop_length > feature.n_fft:
         raise UserError(f"hop_length {feature.hop_length} is more than n_fft {feature.n_fft}; "
                         "a stream's frames leave out no sample")  # fmt: skip
-    if (highest := _middles_hz(feature).max()) >= Q16:
-        raise UserError(f"mel bands up to {highest} Hz; a stream's reach 65 kHz")
+    if (highest := streaming.band_hz(feature).max()) >= Q16 - 1:
+        raise UserError(f"mel bands up to {highest:.0f} Hz; a stream's reach 65 kHz")
 
 
 def refusal(feature: common.Feature) -> str | None:
@@ -153,13 +153,8 @@ def _arithmetics(
 
 def _band_hz(feature: common.Feature, name: str) -> str:
     """The middles of the mel bands, as an array of C."""
-    middles = _middles_hz(feature)
+    middles = np.round(streaming.band_hz(feature)).astype(int)
     return array("uint16_t", f"{name}_stream_band_hz", middles, "{}").removeprefix("static ")
-
-
-def _middles_hz(feature: common.Feature) -> np.ndarray:
-    """Of the mel bands, (n_mels,) int."""
-    return np.round(common.mel_edges(feature)[1:-1]).astype(int)
 
 
 def _integers(network: reader.Network) -> dict[str, object]:

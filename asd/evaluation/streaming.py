@@ -22,7 +22,7 @@ from asd.config import MOST_DECISIONS, Config, Streaming
 from asd.evaluation import intervals, thresholds
 from asd.evaluation.serving import Heard
 from asd.store import Store
-from common import Feature, Positive, UserError
+from common import Feature, Positive, UserError, mel_frequencies
 
 KEY = "stream"  # of the record
 LEAST_ERROR = 2.0**-12  # dB^2, of a band that training clips never fill
@@ -228,6 +228,12 @@ def begins(scores: np.ndarray, alarm: Alarm) -> int:
         alarm.decide(score)
         begun += alarm.on and not before
     return begun
+
+
+def band_hz(feature: Feature) -> np.ndarray:
+    """The middles of the mel bands, (n_mels,) float64, Hz."""
+    low, high = feature.mel_range_hz or (0, feature.sample_rate / 2)
+    return mel_frequencies(feature.n_mels + 2, low, high, feature.mel_scale)[1:-1]
 
 
 def read(path: Path) -> Stream:

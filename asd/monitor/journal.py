@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import common
+from asd.evaluation import streaming
 from asd.evaluation.streaming import Stream
 from asd.monitor.drift import Drift
 from asd.monitor.listener import Hops, Listener, flag_names
@@ -34,7 +34,7 @@ class Journal:
 
     def __init__(self, stream: Stream, trained: Stream, brief: bool = False) -> None:
         feature = stream.feature
-        self._band_hz = common.mel_edges(feature)[1:-1]
+        self._band_hz = streaming.band_hz(feature)
         self._rate, self._brief = feature.sample_rate, brief
         self._drift = Drift(trained)
         self.name = ""
