@@ -457,6 +457,18 @@ def test_counts_of_samples_that_wrap(library):
     assert (wrapped < len(sound())).all()
 
 
+def test_the_count_of_hops_stays_at_its_largest(library):
+    """After 2^32 of them, four years: a frame 0 would begin level and flags anew."""
+    one, other = Stream(library()), Stream(library())
+    before, after = np.split(sound(), 2)
+    one.hear(before), other.hear(before)
+    ctypes.memmove(one.at.value + 48, np.uint32([2**32 - 9]).ctypes.data, 4)  # `frames`
+    hops, expected = one.hear(after), other.hear(after)
+    assert hops["frame"].tolist() == [min(2**32 - 9 + i, 2**32 - 1) for i in range(len(expected))]
+    expected["frame"] = hops["frame"]
+    np.testing.assert_array_equal(hops, expected)
+
+
 # States that are kept.
 
 
