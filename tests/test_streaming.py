@@ -10,9 +10,10 @@ from scipy import stats
 
 from asd import config, files
 from asd.clips import Scores
-from asd.evaluation import intervals, streaming
+from asd.evaluation import intervals, stream_limits, streaming
 from asd.evaluation.serving import Heard
-from asd.evaluation.streaming import Alarm, decision_scores
+from asd.evaluation.stream_limits import Alarm
+from asd.evaluation.streaming import decision_scores
 from asd.paths import record_of
 from common import UserError
 
@@ -44,7 +45,7 @@ def test_the_rule_with_hysteresis():
     alarm.forget()
     assert alarm.on
     assert (alarm.decide(6), alarm.on) == (True, False), "one of three, from here on"
-    assert streaming.begins(np.array([11.0, 11, 0, 0, 0, 11, 11]), Alarm(2, 2, 10, 5)) == 2
+    assert stream_limits.begins(np.array([11.0, 11, 0, 0, 0, 11, 11]), Alarm(2, 2, 10, 5)) == 2
     alarm = Alarm(32, 32, 1, 1)
     assert [alarm.decide(2) and alarm.on for _ in range(33)] == [False] * 31 + [True] * 2
 
