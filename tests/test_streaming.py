@@ -179,9 +179,20 @@ def test_false_alarms_are_of_clips_that_were_not_trained_on_where_these_are_enou
     assert "of those on the 5 clips that it was not trained on, each held out, 20.0%" in line
     assert stream.way in line
     assert "10.0% are to be above it" in line
-    alike = [np.full(58, 1.0)] * 8 + [np.full(58, 2.0)] * 4
-    rates = streaming.of(cfg, heard(alike), range(8, 12)).false_alarms
-    assert rates["share"] == 0, "three others move the threshold where one of four is held out"
+
+
+@pytest.mark.parametrize("ids", [("00",) * 4, ("00", "02", "04", "06")])
+def test_three_others_move_the_threshold_where_one_of_four_is_held_out(ids):
+    """Of one id or of four; without the factor of 2 all four would be above."""
+    scores = [np.full(10, 1.0)] * 8 + [np.full(10, 2.0)] * 4
+    clips = streams.Clips([np.zeros((1, 1))] * 12).clips
+    clips = [replace(c, section=s) for c, s in zip(clips, ("00",) * 8 + ids, strict=True)]
+    found = stream_limits.Decisions(scores, clips, np.arange(12) >= 8)
+    cfg = streams.settings(stream={"share": 0.7})
+    assert np.quantile(np.concatenate(scores[:11]), 0.7) == 1
+    assert stream_limits.of(cfg.stream, found).threshold == 2
+    rates = stream_limits.false_alarms(cfg, found)
+    assert (rates["clips"], rates["share"]) == (4, 0)
 
 
 def test_a_moved_threshold_holds_on_clips_that_were_not_trained_on():
