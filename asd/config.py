@@ -80,6 +80,7 @@ class Streaming(Section):
     step: Positive  # hops between two decisions
     alarm: tuple[Positive, Annotated[int, msgspec.Meta(ge=1, le=MOST_DECISIONS)]]  # k of the last n
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)]  # of decisions on training clips, below
+    threshold: Literal["training", "validation"]  # whose decisions say where that is
     release: Annotated[
         float, msgspec.Meta(ge=0, le=1)
     ]  # of the way from their mean to the threshold

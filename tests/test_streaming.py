@@ -1,6 +1,7 @@
 """What training clips say of a stream: thresholds, false alarms, the record."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,9 +11,10 @@ from scipy import stats
 
 from asd import config, files
 from asd.clips import Scores
-from asd.evaluation import intervals, streaming
+from asd.evaluation import intervals, stream_limits, streaming
 from asd.evaluation.serving import Heard
-from asd.evaluation.streaming import Alarm, decision_scores
+from asd.evaluation.stream_limits import Alarm
+from asd.evaluation.streaming import decision_scores
 from asd.paths import record_of
 from common import UserError
 
@@ -44,7 +46,7 @@ def test_the_rule_with_hysteresis():
     alarm.forget()
     assert alarm.on
     assert (alarm.decide(6), alarm.on) == (True, False), "one of three, from here on"
-    assert streaming.begins(np.array([11.0, 11, 0, 0, 0, 11, 11]), Alarm(2, 2, 10, 5)) == 2
+    assert stream_limits.begins(np.array([11.0, 11, 0, 0, 0, 11, 11]), Alarm(2, 2, 10, 5)) == 2
     alarm = Alarm(32, 32, 1, 1)
     assert [alarm.decide(2) and alarm.on for _ in range(33)] == [False] * 31 + [True] * 2
 
@@ -112,6 +114,127 @@ def test_false_alarms_of_clips_that_the_model_has_not_heard():
         assert "unheard_share" not in streaming.of(cfg, heard(errors), unheard).false_alarms
     line = streaming.tell("m.tflite", streaming.of(cfg, heard(errors), [8, 9]))
     assert "50.0% on the 2 clips that it was not trained on" in line
+
+
+MOVED = {"threshold": "validation"}
+
+
+def of_two_ids(louder):
+    """Scores of 20 clips, of which the last five, of id 02, were not trained on."""
+    rng = np.random.default_rng(4)
+    sizes = np.array([1.0] * 8 + [3.0] * 7 + [3.0 * louder] * 5)
+    scores = [rng.gamma(50, 0.02, 12) * size for size in sizes]
+    clips = streams.Clips([np.zeros((1, 1))] * 20).clips
+    clips = [replace(clip, section="00" if i < 8 else "02") for i, clip in enumerate(clips)]
+    return stream_limits.Decisions(scores, clips, np.arange(20) >= 15)
+
+
+def test_clips_that_were_not_trained_on_move_the_threshold():
+    """By how much higher they are than the trained ones of their own ids, at what five can tell."""
+    how = streams.settings(stream={"share": 0.95} | MOVED).stream
+    two = of_two_ids(1.7)
+    heard, own, others = (np.concatenate(two.scores[a:b]) for a, b in ((0, 15), (8, 15), (15, 20)))
+    factor = np.quantile(others, 0.8) / np.quantile(own, 0.8)
+    assert factor == pytest.approx(1.7, rel=0.1)
+    found = stream_limits.of(how, two)
+    assert found.threshold == pytest.approx(np.quantile(heard, 0.95) * factor, rel=1e-12)
+    mean = np.concatenate(two.scores).mean()
+    assert found.release == pytest.approx((mean + found.threshold) / 2, rel=1e-12)
+    assert f"trained clips, times {factor:.3g} by the 0.8 quantiles" in found.way
+    low = stream_limits.of(streams.settings(stream={"share": 0.7} | MOVED).stream, two)
+    factor = np.quantile(others, 0.7) / np.quantile(own, 0.7)
+    assert low.threshold == pytest.approx(np.quantile(heard, 0.7) * factor, rel=1e-12)
+    quiet = stream_limits.of(how, of_two_ids(0.5))
+    assert quiet.threshold == pytest.approx(np.quantile(heard, 0.95), rel=1e-12), "never lower"
+    alone = two._replace(clips=[replace(c, section="04") if i > 14 else c
+                                for i, c in enumerate(two.clips)])  # fmt: skip
+    factor = np.quantile(others, 0.8) / np.quantile(heard, 0.8)
+    assert stream_limits.of(how, alone).threshold == pytest.approx(
+        np.quantile(heard, 0.95) * factor, rel=1e-12
+    ), "none of their id was trained on"
+    zeros = two._replace(scores=[0 * one for one in two.scores[:15]] + two.scores[15:])
+    assert stream_limits.of(how, zeros).threshold == 0
+
+
+def test_few_clips_that_were_not_trained_on_move_nothing():
+    how, two = streams.settings(stream=MOVED).stream, of_two_ids(5)
+    every = np.quantile(np.concatenate(two.scores), 0.9)
+    for count, why in ((0, "none known as not trained on"), (3, "3 of them not trained on"),
+                       (20, "20 of them not trained on")):  # fmt: skip
+        found = stream_limits.of(how, two._replace(unheard=np.arange(20) >= 20 - count))
+        assert found.threshold == pytest.approx(every, rel=1e-12)
+        assert found.way == f"0.9 quantile on 20 clips, {why}"
+
+
+def test_false_alarms_are_of_clips_that_were_not_trained_on_where_these_are_enough():
+    """Each of the five against a threshold without it: the loudest of them alone is above."""
+    errors = [np.full(58, 1.0 + 0.001 * i) for i in range(8)]
+    errors += [np.full(58, 2.0 + 0.001 * i) for i in range(4)] + [np.full(58, 9.0)]
+    cfg = streams.settings(stream=MOVED)
+    stream = streaming.of(cfg, heard(errors), range(8, 13))
+    rates = stream.false_alarms
+    assert (rates["clips"], rates["unheard_clips"], rates["held_out_unheard"]) == (5, 5, 1)
+    assert rates["share"] == pytest.approx(0.2)
+    assert (rates["low"], rates["high"]) == pytest.approx(intervals.of_share(1, 5))
+    assert rates["alarms_an_hour"] == pytest.approx(1 / rates["hours"])
+    assert rates["hours"] == pytest.approx(5 * 10 * 5 * 128 / 8000 / 3600)
+    line = streaming.tell("m.tflite", stream)
+    assert "of those on the 5 clips that it was not trained on, each held out, 20.0%" in line
+    assert stream.way in line
+    assert "10.0% are to be above it" in line
+
+
+def test_a_threshold_of_the_training_clips_is_told_with_what_the_others_make_of_it():
+    """All five others are above what eight clips and the other four say, and one line says so."""
+    errors = [np.full(58, 1.0 + 0.001 * i) for i in range(80)] + [
+        np.full(58, 2.0 + i) for i in range(5)
+    ]
+    stream = streaming.of(streams.settings(), heard(errors), range(80, 85))
+    scores = np.repeat([one[0] for one in errors], 10)
+    assert stream.threshold == pytest.approx(np.quantile(scores, 0.9), rel=1e-12)
+    assert (stream.moved, stream.way) == (
+        False,
+        "0.9 quantile on 85 clips, 5 of them not trained on",
+    )
+    rates = stream.false_alarms
+    assert (rates["clips"], rates["share"], rates["held_out_unheard"]) == (5, 1, 1)
+    hint = "stream.threshold: validation raises it"
+    assert hint in streaming.tell("m.tflite", stream)
+    moved = streaming.of(streams.settings(stream=MOVED), heard(errors), range(80, 85))
+    assert moved.moved
+    assert moved.threshold > 2 * stream.threshold
+    assert hint not in streaming.tell("m.tflite", moved)
+
+
+@pytest.mark.parametrize("ids", [("00",) * 4, ("00", "02", "04", "06")])
+def test_three_others_move_the_threshold_where_one_of_four_is_held_out(ids):
+    """Of one id or of four; without the factor of 2 all four would be above."""
+    scores = [np.full(10, 1.0)] * 8 + [np.full(10, 2.0)] * 4
+    clips = streams.Clips([np.zeros((1, 1))] * 12).clips
+    clips = [replace(c, section=s) for c, s in zip(clips, ("00",) * 8 + ids, strict=True)]
+    found = stream_limits.Decisions(scores, clips, np.arange(12) >= 8)
+    cfg = streams.settings(stream={"share": 0.7} | MOVED)
+    assert np.quantile(np.concatenate(scores[:11]), 0.7) == 1
+    assert stream_limits.of(cfg.stream, found).threshold == 2
+    rates = stream_limits.false_alarms(cfg, found)
+    assert (rates["clips"], rates["share"]) == (4, 0)
+
+
+def test_a_moved_threshold_holds_on_clips_that_were_not_trained_on():
+    """Of scores that are 1.8 times as high there: 60 such clips are enough to be near."""
+    rng = np.random.default_rng(5)
+    how = streams.settings(stream={"share": 0.95} | MOVED).stream
+
+    def draw(count, size):
+        return [size * rng.lognormal(0, 0.4) * rng.gamma(80, 1 / 80, 20) for _ in range(count)]
+
+    clips = list(streams.Clips([np.zeros((1, 1))] * 260).clips)
+    above = []
+    for _ in range(20):
+        scores = draw(200, 1.0) + draw(60, 1.8)
+        found = stream_limits.Decisions(scores, clips, np.arange(260) >= 200)
+        above.append(np.mean(np.concatenate(draw(200, 1.8)) > stream_limits.of(how, found)[0]))
+    assert 0.03 < np.mean(above) < 0.07
 
 
 def test_the_interval_of_decisions_that_are_alike():

@@ -1,16 +1,12 @@
 """What a stream of samples is judged by: 02_convert.py writes it into an int8 file's record.
 
-The stream itself is asd.monitor in Python and what asd.embedded.stream generates in C. The
-threshold is the quantile of the decisions' own scores on the training clips, whatever
-`decision.threshold` says of clips: there are twenty times as many of them, and a gamma
-distribution fitted to them follows neither their bulk nor their tail where clips differ more than
-the decisions on one (real slider clips, four of five folds against the fifth: 5.3 and 2.0 % above
-the gamma point that 10 and 1 % were to be above, 10.5 and 1.8 % above the quantile).
+The stream itself is asd.monitor in Python and what asd.embedded.stream generates in C. Its
+thresholds, and how often they are wrong, are those of `stream_limits`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +14,10 @@ import msgspec
 import numpy as np
 
 from asd import files, paths
-from asd.config import MOST_DECISIONS, Config, Streaming
-from asd.evaluation import intervals, thresholds
+from asd.config import MOST_DECISIONS, Config
+from asd.evaluation import stream_limits
 from asd.evaluation.serving import Heard
+from asd.evaluation.stream_limits import Decisions
 from asd.store import Store
 from common import Feature, Positive, UserError, mel_frequencies
 
@@ -40,35 +37,11 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     release: float  # dB^2, instead of the threshold while there is an alarm
     level_db: tuple[float, float]  # least and largest level of the training clips
     band_errors: tuple[float, ...]  # (n_mels,) dB^2, above 0: of each band on the training clips
-    share: float  # of the decisions on the training clips, below the threshold
-    false_alarms: dict[str, float]  # see `false_alarms`
+    share: float  # of the decisions on normal clips, below the threshold
+    false_alarms: dict[str, float]  # see `stream_limits.false_alarms`
     score_median: float | None = None  # dB^2, of the decisions on the training clips
-
-
-class Alarm:
-    """The rule of a stream: k of the last n decisions above, with hysteresis.
-
-    Parameters
-    ----------
-    k, n : an alarm is on where at least k of the last n decisions are above
-    threshold, release : that scores are held against while there is none, and while there is one;
-        in any unit that the scores have
-    """
-
-    def __init__(self, k: int, n: int, threshold: float, release: float) -> None:
-        self.k, self.n, self.threshold, self.release = k, n, threshold, release
-        self.on, self._last = False, 0  # the last decisions, the newest as bit 0
-
-    def decide(self, score: float) -> bool:
-        """Whether the next score is above; the alarm is in `on` then."""
-        above = bool(score > (self.release if self.on else self.threshold))
-        self._last = (self._last << 1 | above) & ((1 << self.n) - 1)
-        self.on = self._last.bit_count() >= self.k
-        return above
-
-    def forget(self) -> None:
-        """Start the decisions anew, after a gap; the alarm stays until the next."""
-        self._last = 0
+    way: str = ""  # how the threshold was found, in words
+    moved: bool = False  # by the clips that validated
 
 
 def decision_scores(errors: np.ndarray, windows: int, step: int) -> np.ndarray:
@@ -98,111 +71,30 @@ def of(cfg: Config, found: Heard, unheard: Collection[int] = ()) -> Stream | Non
     long_enough = [i for i, one in enumerate(found.errors) if len(one) >= windows]
     if not long_enough:
         return None
-    scores = [decision_scores(found.errors[i], windows, how.step) for i in long_enough]
-    every = np.concatenate(scores)
-    threshold, release = _limits(every, how.share, how.release)
+    apart = set(unheard)
+    decisions = Decisions(
+        [decision_scores(found.errors[i], windows, how.step) for i in long_enough],
+        [found.scores.clips[i] for i in long_enough],
+        np.array([i in apart for i in long_enough]),
+    )
+    limits = stream_limits.of(how, decisions)
     levels = [_means(found.frame_levels[i], windows, cfg.feature.frames) for i in long_enough]
     k, n = how.alarm
-    rates = false_alarms(
-        cfg, scores, thresholds.folds([found.scores.clips[i] for i in long_enough])
-    )
-    apart = np.isin(long_enough, list(unheard))
     return Stream(
         feature=cfg.feature, windows=windows, step=how.step, k=k, n=n,
-        threshold=threshold, release=release,
+        threshold=limits.threshold, release=limits.release,
         level_db=(min(map(float, map(np.min, levels))), max(map(float, map(np.max, levels)))),
         band_errors=tuple(np.maximum(found.bands, LEAST_ERROR).tolist()),
         share=how.share,
-        false_alarms=rates | of_unheard(how, scores, apart),
-        score_median=float(np.median(every)),
+        false_alarms=stream_limits.false_alarms(cfg, decisions),
+        score_median=float(np.median(np.concatenate(decisions.scores))),
+        way=limits.way, moved=limits.moved,
     )  # fmt: skip
-
-
-def _limits(scores: np.ndarray, share: float, release: float) -> tuple[float, float]:
-    """Threshold and release point of decisions' scores; the second is never above the first."""
-    threshold = thresholds.threshold(scores, "empirical", share).value
-    mean = float(scores.mean())
-    return threshold, min(mean + release * (threshold - mean), threshold)
 
 
 def _means(levels: np.ndarray, windows: int, frames: int) -> np.ndarray:
     """Mean levels of so many windows' newest frames, at every hop."""
     return decision_scores(levels[frames - 1 :], windows, 1)
-
-
-def false_alarms(cfg: Config, scores: Sequence[np.ndarray], fold: np.ndarray) -> dict[str, float]:
-    """How often a stream's threshold and rule are wrong about clips that they have not seen.
-
-    Each fold's clips are held against threshold and release point of the other folds, each clip as
-    a stream of its own. The decisions on a clip are alike, so both intervals are by clips: that of
-    a clustered share, and that of the share of clips on which an alarm begins. An hour is one of
-    decisions: the time that a stream needs for its first one is not counted.
-
-    Parameters
-    ----------
-    scores : for each clip those of its decisions
-    fold : (n_clips,) int64, the fold that it is held out in
-
-    Returns
-    -------
-    nominal : 1 - share
-    share, low, high : of decisions on held-out clips above the threshold, and its 95 % interval
-    decisions, clips : how many there are
-    alarms_an_hour, alarms_an_hour_low, alarms_an_hour_high : that begin, by k of n
-    hours : of the held-out clips' decisions
-    """
-    how = cfg.stream
-    limits = {}
-    for one in set(fold.tolist()):
-        others = [own for own, other in zip(scores, fold, strict=True) if other != one]
-        limits[one] = _limits(np.concatenate(others or list(scores)), how.share, how.release)
-    own_limits = [limits[one] for one in fold.tolist()]
-    pairs = list(zip(scores, own_limits, strict=True))
-    hits = np.array([(own > limit).sum() for own, (limit, _) in pairs])
-    begun = np.array([begins(own, Alarm(*how.alarm, *both)) for own, both in pairs])
-    counts = np.array([len(one) for one in scores])
-    low, high = intervals.of_clustered_share(hits, counts)
-    clips, decisions = len(scores), int(counts.sum())
-    hours = decisions * how.step * cfg.feature.hop_length / cfg.feature.sample_rate / 3600
-    with_alarm = intervals.of_share(int((begun > 0).sum()), clips)
-    return {
-        "nominal": round(1 - how.share, 12), "share": float(hits.sum() / decisions),
-        "low": low, "high": high, "decisions": float(decisions), "clips": float(clips),
-        "alarms_an_hour": float(begun.sum() / hours),
-        "alarms_an_hour_low": with_alarm[0] * clips / hours,
-        "alarms_an_hour_high": with_alarm[1] * clips / hours,
-        "hours": hours,
-    }  # fmt: skip
-
-
-def of_unheard(
-    how: Streaming, scores: Sequence[np.ndarray], unheard: np.ndarray
-) -> dict[str, float]:
-    """How often decisions on clips that the model itself has not heard are above.
-
-    It reconstructs clips that it was trained on better than others, and a threshold made of those
-    is too low, the more so the fewer they are. The threshold is that of the trained clips here.
-
-    Parameters
-    ----------
-    unheard : (n_clips,) bool
-
-    Returns
-    -------
-    unheard_share, unheard_low, unheard_high : see `false_alarms`; nothing where there is no such
-        clip, or no other
-    unheard_clips : how many there are
-    """
-    if not unheard.any() or unheard.all():
-        return {}
-    trained, others = ([one for one, is_new in zip(scores, unheard, strict=True) if is_new == new]
-                       for new in (False, True))  # fmt: skip
-    limit, _ = _limits(np.concatenate(trained), how.share, how.release)
-    hits, counts = np.array([[(own > limit).sum(), len(own)] for own in others]).T
-    low, high = intervals.of_clustered_share(hits, counts)
-    share = float(hits.sum() / counts.sum())
-    return {"unheard_share": share, "unheard_low": low, "unheard_high": high,
-            "unheard_clips": float(len(others))}  # fmt: skip
 
 
 def unheard(model: Path, store: Store) -> list[int]:
@@ -218,16 +110,6 @@ def unheard(model: Path, store: Store) -> list[int]:
     if not isinstance(trained, int) or trained + validated != len(store):
         return []
     return list(range(trained, len(store)))  # the last validate, see `asd.features.windows.split`
-
-
-def begins(scores: np.ndarray, alarm: Alarm) -> int:
-    """How often an alarm begins over some decisions' scores."""
-    begun = 0
-    for score in scores:
-        before = alarm.on
-        alarm.decide(score)
-        begun += alarm.on and not before
-    return begun
 
 
 def band_hz(feature: Feature) -> np.ndarray:
@@ -277,15 +159,23 @@ def tell(path: Path, stream: Stream | None) -> str:
     if stream is None:
         return f"{path}: no clip is as long as stream.windows, so its record tells of no stream"
     found = stream.false_alarms
-    more = ""
-    if found.get("unheard_clips"):
+    new = found.get("unheard_clips", 0.0)
+    apart = f"the {new:.0f} clips that it was not trained on"
+    whose, more = "held-out clips that it was trained on", ""
+    if found.get("held_out_unheard"):
+        whose = f"{apart}, each held out,"
+    elif new:
         more = (
-            f"; {found['unheard_share']:.1%} on the {found['unheard_clips']:.0f} clips that it was "
-            f"not trained on ({found['unheard_low']:.1%} - {found['unheard_high']:.1%})"
+            f"; {found['unheard_share']:.1%} on {apart} "
+            f"({found['unheard_low']:.1%} - {found['unheard_high']:.1%})"
         )
+    hint = ""
+    if found["low"] > found["nominal"] and not stream.moved:
+        hint = "; stream.threshold: validation raises it until that holds"
     return (
-        f"{path}: as a stream {stream.threshold:.4g} dB^2; {found['share']:.1%} of the decisions "
-        f"on held-out clips above it ({found['low']:.1%} - {found['high']:.1%}), and by "
+        f"{path}: as a stream {stream.threshold:.4g} dB^2 ({stream.way}); of the decisions "
+        f"{found['nominal']:.1%} are to be above it, of those on {whose} {found['share']:.1%} are "
+        f"({found['low']:.1%} - {found['high']:.1%}), and by "
         f"{stream.k} of {stream.n} {found['alarms_an_hour']:.3g} alarms an hour "
-        f"({found['alarms_an_hour_low']:.3g} - {found['alarms_an_hour_high']:.3g}){more}"
+        f"({found['alarms_an_hour_low']:.3g} - {found['alarms_an_hour_high']:.3g}){more}{hint}"
     )

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 import common
-from asd.evaluation.streaming import Alarm, Stream
+from asd.evaluation.stream_limits import Alarm
+from asd.evaluation.streaming import Stream
 from common import Predict
 
 LOW, HIGH, CLIPPED, SILENT, GAP = FLAGS = 1, 2, 4, 8, 16  # of a hop, or-ed
