@@ -252,3 +252,20 @@ def test_a_debug_build_costs_at_most_half_more(bench, name):
         debug = bench.run(bench.board(name, option=option), content).instructions
         assert debug <= 1.5 * usual, option
         assert debug != usual, option
+
+
+@pytest.mark.parametrize(("largest", "kernel", "most"), [(30, "pairs", 3.3), (127, "plain", 4.2)])
+def test_rv32_takes_pairs_only_where_they_pay(bench, largest, kernel, most):
+    """Of large weights two columns are in a group, and what is taken off costs more than it saves;
+    instructions for a multiply-accumulate."""
+    rng, layers = np.random.default_rng(0), []
+    for shape in ((64, 256), (32, 64)):
+        w = rng.integers(-largest, largest, shape, np.int8)
+        layers.append(int_dense(w, None, [0.01], False, (0.3, 5), (0.3, 5)))
+    content = network_file(layers)
+    ran = bench.run(bench.board("virt"), content)
+    assert ran.kernel == kernel
+    assert ran.instructions <= most * (64 * 256 + 32 * 64)
+    assert (ran.scratch_bytes > 128) == (kernel == "pairs")
+    assert f"ASD_PAIRS on RV32: {kernel}" in codegen.generate(content)["model.h"]
+    assert bench.run(bench.board("mps2-an385-m0plus"), content).kernel == "pairs"

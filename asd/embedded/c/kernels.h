@@ -341,11 +341,11 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 }
 #endif
 
-#if ASD_KERNEL == ASD_PAIRS
+#if ASD_KERNEL == ASD_PAIRS && ASD_ANY_PACKED
 #include "kernels_pairs.h"
 #endif
 
-#if ASD_KERNEL == ASD_DSP
+#if ASD_KERNEL == ASD_DSP && ASD_ANY_PACKED
 #include "kernels_dsp.h"
 #endif
 
@@ -373,7 +373,7 @@ static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const in
         asd_mve(layer, x, y);
 #elif ASD_ALL_PACKED
         asd_packed(layer, x, y, (uint32_t *)(void *)(hidden + 2 * width));
-#elif ASD_KERNEL == ASD_PLAIN
+#elif ASD_KERNEL == ASD_PLAIN || !ASD_ANY_PACKED
         asd_plain(layer, x, y);
 #else
         if (layer->packed) {
