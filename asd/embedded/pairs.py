@@ -22,15 +22,9 @@ LARGEST_GROUP = 255
 LARGEST_STEP = 2**8 - 1  # columns from what was taken off a weight to the next
 
 
-def _padded(array: np.ndarray, multiple: int) -> np.ndarray:
-    """With rows of zeros up to a whole multiple."""
-    extra = -len(array) % multiple
-    return np.concatenate([array, np.zeros((extra, array.shape[1]), array.dtype)])
-
-
 def _groups(weights: np.ndarray, group: int) -> np.ndarray:
     """Padded to blocks of four rows and whole groups of columns, (rows, groups, group) int64."""
-    columns = _padded(_padded(weights, 4).T, group).T
+    columns = packing.pad_rows(packing.pad_rows(weights).T, group).T
     return columns.reshape(len(columns), -1, group).astype(np.int64)
 
 

@@ -39,7 +39,8 @@
 #define ASD_FLOAT_UNIT 0
 #endif
 
-/* How scales stand: one a layer; a float32 a row; packed with the biases, see ASD_DSP. */
+/* How scales stand: one a layer; a float32 a row; packed with the biases, see
+ * kernels_dsp_inner.h. */
 #define ASD_ONE_SCALE 0
 #define ASD_ROWS 1
 #define ASD_PACKED_ROWS 2
