@@ -88,8 +88,8 @@ class Plan:
         """The C source of NAME_weights.h."""
         parts = [
             "/* Weights as the kernels read them, biases in their units, and the factors from acc"
-            "\n * to the output, once for each kind of kernel: four times the text of one, of which a"
-            "\n * compiler takes one (a large model's in a second). For NAME.c only.\n"
+            "\n * to the output: once for each kind of kernel, of which a compiler takes one. Included"
+            "\n * by the generated model only.\n"
             f" * TFLite file: SHA-256 {self.network.sha256} */\n"
         ]
         if self.network.before:
