@@ -48,7 +48,6 @@ def test_ad01_in_two_roundings_on_an_m55(real, tmp_path):
 def test_groups_of_pairs_are_exact(tmp_path, group, monkeypatch):
     """At the ends of a group's 16 bits, too: every weight beside the largest of x."""
     monkeypatch.setattr(pairs, "columns_of_group", lambda layer: group)
-    monkeypatch.setattr(pairs, "pay_on_rv32", lambda layers: True)
     row = board_or_skip("mps2-an385-m0plus")
     for i, (n_inputs, n_outputs) in enumerate([(64, 4), (65, 5), (600, 4), (9, 18)]):
         rng = np.random.default_rng(i)

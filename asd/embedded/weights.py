@@ -88,8 +88,8 @@ class Plan:
         """The C source of NAME_weights.h."""
         parts = [
             "/* Weights as the kernels read them, biases in their units, and the factors from acc"
-            "\n * to the output: once for each kind of kernel, of which a compiler takes one. Included"
-            "\n * by the generated model only.\n"
+            "\n * to the output: once for each kind of kernel, of which a compiler takes one."
+            "\n * Included by the generated model only.\n"
             f" * TFLite file: SHA-256 {self.network.sha256} */\n"
         ]
         if self.network.before:
@@ -106,7 +106,7 @@ class Plan:
         mlal, plain = packing.pack_mlal(layer), packing.pack_plain(layer)
         text = f"#if ASD_KERNEL == ASD_MLAL\n{_weights(i, mlal)}{_bias(i, mlal.bias)}"
         of_pairs = pairs.pack(layer)
-        where = "" if self.pairs else " && ASD_PAIRS_IN_THUMB"
+        where = "" if self.pairs else " && !ASD_PAIRS_MAY_LOSE"
         text += f"#elif ASD_KERNEL == ASD_PAIRS{where}\n"
         text += f"{_weights(i, of_pairs)}{_bias(i, of_pairs.bias)}"
         if packed is not None:

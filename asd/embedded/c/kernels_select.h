@@ -16,6 +16,13 @@
 #define ASD_PAIRS_IN_THUMB 0
 #endif
 
+/* Where ASD_PLAIN has registers enough for its sums, and may cost less than ASD_PAIRS: RV32. */
+#ifdef __riscv
+#define ASD_PAIRS_MAY_LOSE 1
+#else
+#define ASD_PAIRS_MAY_LOSE 0
+#endif
+
 #ifndef ASD_KERNEL
 #if defined(__ARM_FEATURE_MVE) && !defined(__ARM_BIG_ENDIAN)
 #define ASD_KERNEL ASD_MVE
