@@ -199,3 +199,50 @@ def uint8() -> Builder:
 
 
 SHAPES = (reference, float_ends, flatten, logistic, tanh, softmax, relu6, uint8_ends, scales)
+
+
+def _random_step(rng: np.random.Generator, source: Scale, rounding: str) -> Step:
+    """An operator byte by byte that both the file and the interpreter of a rounding allow."""
+    kinds = ["LOGISTIC", "TANH", "QUANTIZE", "RELU", "RELU6"]
+    kind = str(rng.choice(kinds + ["RELU_N1_TO_1"] * (rounding == "single")))
+    if kind in ("LOGISTIC", "TANH"):
+        return LOGISTIC if kind == "LOGISTIC" else TANH
+    if kind == "RELU6" and rounding == "double":
+        return Step(kind)
+    scale = float(np.float32(source.scale * 2.0 ** rng.uniform(-3, 3)))
+    return Step(kind, Scale(scale, int(rng.integers(-128, 128))))
+
+
+def random_steps(seed: int, rounding: str, most: int = 300) -> Builder:
+    """Layers of any width with steps at random: before them, within, behind; each with one scale
+    or one a row.
+
+    Parameters
+    ----------
+    rounding : of what the interpreter of "single" or "double" runs
+    most : the widest vector
+    """
+    rng = np.random.default_rng(seed)
+    edges = [width for width in (1, 3, 5, 8, 16, 64, most) if width <= most]
+    any_width = np.exp(rng.uniform(0, np.log(most), 9)).astype(int)
+    widths = [int(rng.choice([*edges, n])) for n in any_width[: rng.integers(2, 6)]]
+    source = Scale(float(np.float32(10.0 ** rng.uniform(-2, 0))), int(rng.integers(-128, 128)))
+    builder = Builder((1, widths[0]), "int8", source)
+    for _ in range(int(rng.choice([0, 0, 1, 2]))):
+        builder.add(_random_step(rng, builder.scale, rounding))
+    for n_inputs, n_outputs in itertools.pairwise(widths):
+        spread = rng.choice([5, 40, 90])
+        least = rng.choice([-127, -127, -127, -128])
+        weights = np.clip(rng.normal(0, spread, (n_outputs, n_inputs)).round(), least, 127)
+        count = n_outputs if rng.integers(2) else 1
+        scales = np.float32(2.0 ** rng.uniform(-9, -5, count))
+        size = np.sqrt(n_inputs) * spread * 70 * np.median(scales) * builder.scale.scale
+        target = Scale(float(np.float32(size / 60)), int(rng.choice([-128, 0, 127, -40, 31])))
+        bias = rng.normal(0, rng.choice([3000, 2.0**22]), n_outputs).astype(np.int32)
+        fused = str(rng.choice(["", "RELU", "RELU6", "RELU_N1_TO_1"], p=[0.4, 0.4, 0.1, 0.1]))
+        layer = IntDense(weights.astype(np.int8), bias, scales, fused == "RELU", builder.scale,
+                         target)  # fmt: skip
+        builder.layer(layer, fused)
+        for _ in range(int(rng.choice([0, 1, 1, 2]))):
+            builder.add(_random_step(rng, builder.scale, rounding))
+    return builder

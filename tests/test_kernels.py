@@ -14,12 +14,14 @@ import pytest
 from conftest import board_or_skip
 from networks import int_dense
 from networks import tflite as network_file
+from shapes import random_steps
 
 from asd import files
 from asd.embedded import boards, codegen, costs, packing, weights
 from asd.embedded import host as this_machine
 from asd.embedded.costs import Cost
 from asd.tflite import litert, reader
+from asd.tflite.int8 import IntDense
 
 AD01 = (640, 128, 128, 128, 128, 8, 128, 128, 128, 128, 640)
 SOFT_M4 = "-mcpu=cortex-m4 -mthumb -mfloat-abi=soft"
@@ -252,3 +254,47 @@ def test_a_debug_build_costs_at_most_half_more(bench, name):
         debug = bench.run(bench.board(name, option=option), content).instructions
         assert debug <= 1.5 * usual, option
         assert debug != usual, option
+
+
+@pytest.mark.parametrize(("largest", "kernel", "most"), [(30, "pairs", 3.3), (127, "plain", 4.2)])
+def test_rv32_takes_pairs_only_where_they_pay(bench, largest, kernel, most):
+    """Of large weights two columns are in a group, and what is taken off costs more than it saves;
+    instructions for a multiply-accumulate."""
+    rng, layers = np.random.default_rng(0), []
+    for shape in ((64, 256), (32, 64)):
+        w = rng.integers(-largest, largest, shape, np.int8)
+        layers.append(int_dense(w, None, [0.01], False, (0.3, 5), (0.3, 5)))
+    content = network_file(layers)
+    ran = bench.run(bench.board("virt"), content)
+    assert ran.kernel == kernel
+    assert ran.instructions <= most * (64 * 256 + 32 * 64)
+    assert (ran.scratch_bytes > 128) == (kernel == "pairs")
+    assert f"ASD_PAIRS on RV32: {kernel}" in codegen.generate(content)["model.h"]
+    assert bench.run(bench.board("mps2-an385-m0plus"), content).kernel == "pairs"
+
+
+M0PLUS, M23 = "mps2-an385-m0plus", "mps2-an505-m23"
+# Seed 35: rows of six bytes, and pairs on RV32; 14: biases apart from sums; 33: with two roundings.
+# All have a table before the first layer, tables or clamps behind others, and layers of one scale
+# beside those of many.
+STEPS = [
+    *(("mps2-an386", flags, seed) for flags, seed in (("", 35), ("", 14), (SOFT_M4, 35))),
+    *(("mps3-an547", flags, seed) for flags, seed in (("", 35), (INTEGER_M55, 14))),
+    *((name, "", 35) for name in ("mps2-an385", M0PLUS, M23, "virt")),
+    *((name, "", 33) for name in ("mps2-an386", "mps3-an547", M0PLUS, "virt")),
+]
+
+
+@pytest.mark.parametrize(("name", "flags", "seed"), STEPS)
+def test_steps_behind_every_kernel(bench, name, flags, seed):
+    rounding = "double" if seed == 33 else "single"
+    content = random_steps(seed, rounding, most=96).content()
+    plan = weights.Plan(reader.read(content), rounding)
+    assert plan.network.before and plan.pairs and {1} < set(map(_count, plan.network.layers))
+    assert plan.rows if seed == 35 else any(packed.packed > 1 for packed in plan.dsp)
+    assert any(after.table is not None for after in plan.afters)
+    bench.run(bench.board(name, flags), content, rounding)
+
+
+def _count(layer: IntDense) -> int:
+    return len(layer.weight_scales)

@@ -96,6 +96,27 @@ def test_c_gives_the_bytes_of_tflite_micro(tmp_path, number):
     assert np.array_equal(actual, expected)
 
 
+PAIRS = ["-DASD_KERNEL=ASD_PAIRS", "-DASD_FLOAT_UNIT=0", "-DASD_SHORT_MULTIPLY=1"]
+
+
+@needs_cc
+@pytest.mark.parametrize("rounding", ["single", "double"])
+def test_steps_at_random(tmp_path, rounding):
+    """Of any kind and scale, one after the other, before, in and behind layers of any width."""
+    oracle = by_litert if rounding == "single" else by_micro
+    seen = set()
+    for seed in (*range(12), 33):
+        content = shapes.random_steps(seed, rounding, most=96).content()
+        network = reader.read(content)
+        x = np.random.default_rng(seed).integers(-128, 128, (20, network.inputs)).astype(np.int8)
+        expected = oracle(content)(x)
+        flags = (*FLAGS, PAIRS)[seed % 4]
+        actual = in_c(content, tmp_path / str(seed), rounding, flags)(x)
+        assert np.array_equal(actual, expected), seed
+        seen |= set(expected.ravel().tolist())
+    assert len(seen) > 80, "the outputs are not all at the ends"
+
+
 BOARDS = {"mps2-an386": "single", "mps3-an547": "double"}
 
 
@@ -276,10 +297,11 @@ def test_sanitizers_find_nothing_in_the_steps(tmp_path):
     }
     """
     sanitize = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    for shape in (shapes.scales, shapes.relu6):
+    for shape, kernel in ((shapes.scales, "PAIRS"), (shapes.relu6, "PLAIN")):
         codegen.write(shape().content(), tmp_path)
         (tmp_path / "main.c").write_text(main)
-        command = ["cc", *WARNINGS, *sanitize, "main.c", "model.c", "-o", "main"]
+        options = [*WARNINGS, *sanitize, f"-DASD_KERNEL=ASD_{kernel}"]
+        command = ["cc", *options, "main.c", "model.c", "-o", "main"]
         subprocess.run(command, cwd=tmp_path, check=True)
         subprocess.run([tmp_path / "main"], cwd=tmp_path, check=True)
 
@@ -301,6 +323,9 @@ def refused():
     softmax_inside = shapes.softmax()
     softmax_inside.type = "int8"
     softmax_inside.layer(dense(0, (7, 7), Scale(1 / 256, -128)))
+    both = shapes.chain(Builder((1, 40), "int8", shapes.INPUT), 4, (40, 9))
+    both.add(Step("QUANTIZE", Scale(both.scale.scale, both.scale.zero_point + 128), "uint8"))
+    shapes.chain(both, 6, (9, 7))
     n1 = shapes.chain(Builder((1, 40), "int8", shapes.INPUT), 4, (40, 9), [[Step("RELU_N1_TO_1")]])
     return [
         (writer.of_floats(chain), "single", f"^float32 throughout; .* {how}"),
@@ -311,6 +336,7 @@ def refused():
         (wrong.content(), "single", "LOGISTIC: its output has the scale 0.1"),
         (softmax_inside.content(), "single", "FULLY_CONNECTED: only chains of FULLY_CONNECTED"),
         (shapes.uint8().content(), "double", "uint8 weights, which TFLite Micro does not run"),
+        (both.content(), "double", "uint8 weights, which TFLite Micro does not run"),
         (n1.content(), "double", "RELU_N1_TO_1: TFLite Micro has no such operator"),
         (float16_weights(), "single", "weights of float16 that are dequantised"),
         (far_weights(), "single", r"uint8 weights -?\d+ to \d+ steps from zero, which no int8"),

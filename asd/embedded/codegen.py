@@ -135,7 +135,8 @@ def _header(network: reader.Network, plan: weights.Plan, name: str) -> str:
         "output_scale": _float(target.scale), "output_zero": target.zero_point,
         "hidden": 2 * width, "scratch": max(2 * width, 8), "expanded": _expanded(network),
         "groups": groups, "grouped": grouped,
-        "dsp": plan.dsp_name(), "kernels": "\n".join(f" *   {line}" for line in plan.comments()),
+        "dsp": plan.dsp_name(), "in_pairs": int(plan.pairs), "rv32": plan.rv32(),
+        "kernels": "\n".join(f" *   {line}" for line in plan.comments()),
         **file_ends.values(network, plan.rounding, upper),
     }  # fmt: skip
     return fill("model.h.in", values)

@@ -1,4 +1,4 @@
-"""Weights and biases as the kernels of c/kernels.h read them.
+"""Weights and biases as the kernels of c/kernels*.h read them; ASD_PAIRS' are in `pairs`.
 
 Each packing comes with the proof that no sum of the kernel can leave its range; rows too wide for
 it are split into parts of their columns, and a layer of which that cannot be proven runs through
@@ -121,7 +121,8 @@ def pack_scales(
 
     Returns
     -------
-    words : (outputs rounded up to 4, times 1.5) uint32, six for four rows; see kernels.h
+    words : (outputs rounded up to 4, times 1.5) uint32, six for four rows; see
+        kernels_dsp_inner.h
     constants : the bits of the layer's least scale, which the kernel adds to a row's; and by what
         it multiplies the 16 bits of a bias, below a number of 2^16; it adds both to the bias.
         None where the biases differ by more than 16 + low_bits bits hold.

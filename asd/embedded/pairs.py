@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,32 +12,47 @@ from asd.tflite.int8 import IntDense
 # Instructions of ASD_PAIRS for four rows of a group, by its columns, and for a weight's remainder.
 COSTS = {2: 30, 4: 46, 8: 78}
 REMAINDER_COST = 18
+# The same on RV32, and of ASD_PLAIN there for four rows of a column. On Armv6-M, which has too few
+# registers for its sums, that is 25, and pairs always cost less.
+RV32_COSTS = {2: 33, 4: 50, 8: 85}
+RV32_PLAIN_COST = 13.5
+LEAST_GAIN = 1.02  # pairs take more flash
 # Of the weights of a group in a row: |sum of w * x| is then less than 2^15 for x in [-128, 127].
 LARGEST_GROUP = 255
 LARGEST_STEP = 2**8 - 1  # columns from what was taken off a weight to the next
 
 
-def _padded(array: np.ndarray, multiple: int) -> np.ndarray:
-    """With rows of zeros up to a whole multiple."""
-    extra = -len(array) % multiple
-    return np.concatenate([array, np.zeros((extra, array.shape[1]), array.dtype)])
-
-
 def _groups(weights: np.ndarray, group: int) -> np.ndarray:
     """Padded to blocks of four rows and whole groups of columns, (rows, groups, group) int64."""
-    columns = _padded(_padded(weights, 4).T, group).T
+    columns = packing.pad_rows(packing.pad_rows(weights).T, group).T
     return columns.reshape(len(columns), -1, group).astype(np.int64)
+
+
+def _costs(layer: IntDense, of_groups: Mapping[int, int]) -> dict[int, int]:
+    """Instructions of a layer's sums by the columns that are taken together."""
+    costs = {}
+    for group, of_group in of_groups.items():
+        groups = _groups(layer.weights, group)
+        excess = np.maximum(np.abs(groups).sum(axis=2) - LARGEST_GROUP, 0)
+        remainders = -(-excess // 96).sum()
+        costs[group] = int(of_group * excess.size // 4 + REMAINDER_COST * remainders)
+    return costs
 
 
 def columns_of_group(layer: IntDense) -> int:
     """The columns that ASD_PAIRS takes together: those that cost the fewest instructions."""
-    costs = {}
-    for group, of_group in COSTS.items():
-        groups = _groups(layer.weights, group)
-        excess = np.maximum(np.abs(groups).sum(axis=2) - LARGEST_GROUP, 0)
-        remainders = -(-excess // 96).sum()
-        costs[group] = of_group * excess.size // 4 + REMAINDER_COST * remainders
+    costs = _costs(layer, COSTS)
     return min(costs, key=costs.__getitem__)
+
+
+def pay_on_rv32(layers: Sequence[IntDense]) -> bool:
+    """Whether ASD_PAIRS costs less than ASD_PLAIN there: not where many weights are large."""
+    of_pairs, of_plain = 0.0, 0.0
+    for layer in layers:
+        n_outputs, n_inputs = layer.weights.shape
+        of_pairs += _costs(layer, RV32_COSTS)[columns_of_group(layer)]
+        of_plain += RV32_PLAIN_COST * n_inputs * -(-n_outputs // 4)
+    return LEAST_GAIN * of_pairs < of_plain
 
 
 def pack(layer: IntDense) -> packing.Packed:

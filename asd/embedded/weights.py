@@ -27,6 +27,7 @@ class Plan:
     steps : whether anything does, or before the first layer, that takes a table or a clamp
     per_row : whether there is a scale for each row; of one layer, then of all
     dsp : of each layer what ASD_DSP reads; None: it runs through ASD_PLAIN
+    pairs : whether RV32, too, runs all layers through ASD_PAIRS, and not through ASD_PLAIN
     rows : of each layer its biases and scales together, as `packing.pack_scales` gives them, or
         None, where ASD_DSP with a float unit reads them apart
     low_bits : of a bias in `rows`, that stand below its scale
@@ -39,6 +40,7 @@ class Plan:
         self.steps = bool(network.before) or stepped
         self.per_row = any(len(layer.weight_scales) > 1 for layer in network.layers)
         self.dsp = [packing.pack_dsp(layer) for layer in network.layers]
+        self.pairs = pairs.pay_on_rv32(network.layers)
         self.low_bits = min(32 - max(map(packing.scale_bits, network.layers)), 6)
         whole = all(packed and packed.packed == 1 for packed in self.dsp)
         self.rows = None
@@ -55,6 +57,7 @@ class Plan:
         scales = "ASD_PACKED_ROWS" if self.rows else "ASD_ROWS" if self.per_row else "ASD_ONE_SCALE"
         return {
             "all_packed": " && ".join(named),
+            "any_packed": " || ".join(named),
             "split": " || ".join(f"{name} > 1" for name in named),
             "scales": scales,
             "low_bits": self.low_bits,
@@ -67,6 +70,10 @@ class Plan:
         """The kernels that layers go through where the target has ASD_DSP."""
         names = {"plain" if packed is None else "dsp" for packed in self.dsp}
         return "+".join(sorted(names))
+
+    def rv32(self) -> str:
+        """What becomes of ASD_PAIRS where ASD_PLAIN may cost less."""
+        return "pairs" if self.pairs else "plain, as many weights are too large for pairs to pay"
 
     def comments(self) -> Iterator[str]:
         """For each layer what ASD_DSP does with it."""
@@ -81,7 +88,8 @@ class Plan:
         """The C source of NAME_weights.h."""
         parts = [
             "/* Weights as the kernels read them, biases in their units, and the factors from acc"
-            "\n * to the output. Included by the generated model only.\n"
+            "\n * to the output: once for each kind of kernel, of which a compiler takes one."
+            "\n * Included by the generated model only.\n"
             f" * TFLite file: SHA-256 {self.network.sha256} */\n"
         ]
         if self.network.before:
@@ -98,7 +106,9 @@ class Plan:
         mlal, plain = packing.pack_mlal(layer), packing.pack_plain(layer)
         text = f"#if ASD_KERNEL == ASD_MLAL\n{_weights(i, mlal)}{_bias(i, mlal.bias)}"
         of_pairs = pairs.pack(layer)
-        text += f"#elif ASD_KERNEL == ASD_PAIRS\n{_weights(i, of_pairs)}{_bias(i, of_pairs.bias)}"
+        where = "" if self.pairs else " && !ASD_PAIRS_MAY_LOSE"
+        text += f"#elif ASD_KERNEL == ASD_PAIRS{where}\n"
+        text += f"{_weights(i, of_pairs)}{_bias(i, of_pairs.bias)}"
         if packed is not None:
             text += f"#elif ASD_KERNEL == ASD_DSP\n{_weights(i, packed)}"
             if self.rows is None:

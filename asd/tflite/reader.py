@@ -80,7 +80,7 @@ class Network:
     target: End
     before: tuple[Elementwise, ...] = ()  # the first layer
     softmax: float | None = None  # taken off the end: what its inputs are multiplied by
-    unsigned: bool = False  # weights of uint8
+    unsigned: bool = False  # some weights are of uint8
 
     @property
     def inputs(self) -> int:
@@ -106,7 +106,7 @@ def read(content: bytes) -> Network:
     found = ends.parts(chain)
     first, last = found.layers[0], found.layers[-1]
     types = [operators.type_of(tensor) for tensor in (chain[0].source, chain[-1].target)]
-    dense = next(one for one in chain if one.kind == "FULLY_CONNECTED")
+    dense = [one for one in chain if one.kind == "FULLY_CONNECTED"]
     scale = found.before[0].source if found.before else first.input
     return Network(
         tuple(found.layers),
@@ -115,7 +115,7 @@ def read(content: bytes) -> Network:
         target=End(types[1], last.result, tuple(found.end)),
         before=tuple(found.before),
         softmax=found.softmax,
-        unsigned=operators.type_of(dense.source) == "uint8",
+        unsigned=any(operators.type_of(one.source) == "uint8" for one in dense),
     )
 
 

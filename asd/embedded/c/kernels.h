@@ -17,9 +17,10 @@
  *   ASD_DSP    Arm DSP extension (Cortex-M4, M7, M33): three instructions for four
  *              multiply-accumulates
  *   ASD_PAIRS  Armv6-M, Armv8-M Baseline (Cortex-M0+, M23), RV32: two multiply-accumulates in a
- *              multiplication of 32 bits
+ *              multiplication of 32 bits; on RV32 ASD_PLAIN where the weights are too large for it
  *   ASD_MVE    Arm MVE (Cortex-M55, M85): sixteen multiply-accumulates an instruction
- * A layer that a kernel's range does not allow runs through ASD_PLAIN: `packed` is 0.
+ * ASD_PLAIN and ASD_MLAL are in this file, the others in kernels_*.h. A layer that ASD_DSP cannot
+ * hold runs through ASD_PLAIN: `packed` is 0.
  */
 #ifndef ASD_KERNELS_H
 #define ASD_KERNELS_H
@@ -43,14 +44,17 @@
 
 typedef struct {
     const void *weights;   /* packed for ASD_KERNEL, or int8 row by row where packed is 0 */
-    const int32_t *bias;   /* [outputs, rounded up to 4 where packed], in the kernel's units */
-    const uint32_t *scale; /* [outputs or 1]: the bits of a float32; double rounding: q 31 bits */
+    const int32_t *bias;   /* as many as the kernel reads, in its units */
+    const uint32_t *scale; /* [outputs or 1]: the bits of a float32; double rounding: q, 31 bits;
+                              ASD_PACKED_ROWS: two constants of the layer */
 #if ASD_DOUBLE_ROUNDING
     const int8_t *shift; /* [outputs or 1]: left where positive */
 #endif
     uint16_t inputs, outputs;
-    int8_t zero_point, low; /* of the output; low: -128, or zero_point where there is a ReLU */
-    uint8_t per_channel, packed;
+    int8_t zero_point, low; /* of the output; low: the least, -128 where nothing is cut off */
+    uint8_t per_channel;    /* whether there is a scale for each row, in all layers or none */
+    uint8_t packed;         /* 0: not; ASD_DSP: parts of the columns, and one; ASD_PAIRS: columns of
+                               a group */
 #if ASD_STEPS
     const int8_t *table; /* [256] or NULL: an output's successor, by the output as uint8 */
     int8_t high;         /* the largest output */
@@ -341,11 +345,11 @@ static void asd_packed(const asd_layer *layer, const int8_t *x, int8_t *y, uint3
 }
 #endif
 
-#if ASD_KERNEL == ASD_PAIRS
+#if ASD_KERNEL == ASD_PAIRS && ASD_ANY_PACKED
 #include "kernels_pairs.h"
 #endif
 
-#if ASD_KERNEL == ASD_DSP
+#if ASD_KERNEL == ASD_DSP && ASD_ANY_PACKED
 #include "kernels_dsp.h"
 #endif
 
@@ -373,7 +377,7 @@ static void asd_run(const asd_layer *layer, uint32_t n, uint32_t width, const in
         asd_mve(layer, x, y);
 #elif ASD_ALL_PACKED
         asd_packed(layer, x, y, (uint32_t *)(void *)(hidden + 2 * width));
-#elif ASD_KERNEL == ASD_PLAIN
+#elif ASD_KERNEL == ASD_PLAIN || !ASD_ANY_PACKED
         asd_plain(layer, x, y);
 #else
         if (layer->packed) {

@@ -16,6 +16,13 @@
 #define ASD_PAIRS_IN_THUMB 0
 #endif
 
+/* Where ASD_PLAIN has registers enough for its sums, and may cost less than ASD_PAIRS: RV32. */
+#ifdef __riscv
+#define ASD_PAIRS_MAY_LOSE 1
+#else
+#define ASD_PAIRS_MAY_LOSE 0
+#endif
+
 #ifndef ASD_KERNEL
 #if defined(__ARM_FEATURE_MVE) && !defined(__ARM_BIG_ENDIAN)
 #define ASD_KERNEL ASD_MVE
@@ -39,7 +46,8 @@
 #define ASD_FLOAT_UNIT 0
 #endif
 
-/* How scales stand: one a layer; a float32 a row; packed with the biases, see ASD_DSP. */
+/* How scales stand: one a layer; a float32 a row; packed with the biases, see
+ * kernels_dsp_inner.h. */
 #define ASD_ONE_SCALE 0
 #define ASD_ROWS 1
 #define ASD_PACKED_ROWS 2
