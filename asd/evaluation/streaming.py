@@ -171,7 +171,7 @@ def tell(path: Path, stream: Stream | None) -> str:
         )
     hint = ""
     if found["low"] > found["nominal"] and not stream.moved:
-        hint = "; stream.threshold: validation raises it until that holds"
+        hint = "; stream.threshold: validation raises it by as much as they score higher"
     return (
         f"{path}: as a stream {stream.threshold:.4g} dB^2 ({stream.way}); of the decisions "
         f"{found['nominal']:.1%} are to be above it, of those on {whose} {found['share']:.1%} are "

@@ -126,7 +126,7 @@ class Journal:
     def start(self, model: str, stream: Stream) -> None:
         """Tell by what everything is judged."""
         rates = {key: stream.false_alarms.get(key) for key in
-                 ("nominal", "low", "high", "alarms_an_hour")}  # fmt: skip
+                 ("nominal", "share", "low", "high", "alarms_an_hour")}  # fmt: skip
         self._line("start", model=model, windows=stream.windows, step=stream.step,
                    rule=[stream.k, stream.n], threshold=stream.threshold, release=stream.release,
                    false_alarms=rates)  # fmt: skip
