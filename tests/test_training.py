@@ -62,10 +62,15 @@ def test_training_is_keras_fit(data):
         np.concatenate([common.vectors(part.store[i], 5) for i in part.items]) for part in examples
     )
 
+    same = keras.models.clone_model(model)
+    same.compile(optimizer="adam", loss="mean_squared_error")
+    same.optimizer.build(same.trainable_variables)
+    beginning = [one.numpy() for one in same.optimizer.variables]
+
     def keras_fit(scale):
-        same = keras.models.clone_model(model)
         same.set_weights(initial)
-        same.compile(optimizer="adam", loss="mean_squared_error")
+        for variable, value in zip(same.optimizer.variables, beginning, strict=True):
+            variable.assign(value)
         scaled = windows * np.float32(scale)
         history = same.fit(
             scaled, scaled, batch_size=64, epochs=2, shuffle=False, verbose=0,
