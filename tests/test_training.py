@@ -210,7 +210,7 @@ def test_damaged_machine_code_is_compiled_again(tmp_path):
     expected = said(DAMAGE_PROBE, os.environ)
     pyc = shutil.ignore_patterns("*.pyc")
     place = said(PLACE_PROBE, environment)
-    shutil.copytree(said(PLACE_PROBE, os.environ), place, ignore=pyc)
+    shutil.copytree(said(PLACE_PROBE, os.environ), place, ignore=pyc, dirs_exist_ok=True)
     kept = sorted((tmp_path / "cache").rglob("*.nb[ic]"))
     before = {path: path.read_bytes() for path in kept}
     assert len(before) > 5
