@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,15 +105,21 @@ class Stages:
         assert not differing, f"differing: {differing}"
 
 
-def at_rename(stages: Stages, name: str, number: int, when: str) -> bool:
-    """Kill a script at a rename and compare; whether it has so many renames."""
+def at_renames(stages: Stages, name: str, moments: Sequence[tuple[int, str]]) -> bool:
+    """Kill a script, and each next run of it, at a rename; then compare.
+
+    Returns
+    -------
+    whether every run had so many renames
+    """
     with tempfile.TemporaryDirectory() as work:
         folder = stages.before(name, Path(work))
-        program = [sys.executable, "-c", DYING, str(number), when, *command(folder, name)]
-        killed = subprocess.run(program, capture_output=True, text=True)
-        if killed.returncode == 0:
-            return False
-        assert killed.returncode == -9, killed.stderr
+        for number, when in moments:
+            program = [sys.executable, "-c", DYING, str(number), when, *command(folder, name)]
+            killed = subprocess.run(program, capture_output=True, text=True)
+            if killed.returncode == 0:
+                return False
+            assert killed.returncode == -9, killed.stderr
         stages.compare(folder, name)
     return True
 
@@ -145,7 +152,7 @@ def main() -> None:
         stages = Stages(Path(root))
         for name in SCRIPTS if args.renames else ():
             number, tried = 1, 0
-            while all(at_rename(stages, name, number, when) for when in ("before", "after")):
+            while all(at_renames(stages, name, [(number, when)]) for when in ("before", "after")):
                 number, tried = number + 1, tried + 2
             print(f"{name}: {tried} kills at {number - 1} renames, every next run as undisturbed",
                   flush=True)  # fmt: skip

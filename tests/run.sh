@@ -14,4 +14,5 @@ for app in pipeline server; do
     ) || exit 1
 done
 "$python" -m ruff check . && "$python" -m ruff format --check . || exit 1
-exec "$python" -m pytest -n auto --dist loadfile "$@"
+# tests/conftest.py says which files begin.
+exec "$python" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@"

@@ -1,15 +1,19 @@
 """The benchmark's logic, at its smallest size; never its timings."""
 
+import contextlib
+import os
 import statistics
+import time
 
 import pytest
 
 import common
-from apps.benchmarks import host, measure, published, workspace
+from apps.benchmarks import functions, host, measure, published, workspace
 from asd import cli, config, files
 
 
-def test_the_whole_benchmark(tmp_path):
+def test_the_whole_benchmark(tmp_path, monkeypatch):
+    monkeypatch.setattr(functions, "busy_core", contextlib.nullcontext)  # it is the tests' core
     arguments = ["--size", "small", "--work", tmp_path / "work", "--out", tmp_path / "out"]
     assert cli.run(lambda: host.main([str(argument) for argument in arguments])) == 0
     header, *rows = files.read_csv(tmp_path / "out/host.csv")
@@ -31,6 +35,13 @@ def test_the_whole_benchmark(tmp_path):
     parts = sum(float(table[name]["ours"]) for name in names)
     assert float(table["the four scripts end to end"]["ours"]) == pytest.approx(parts)
     assert (tmp_path / "out/host.png").stat().st_size > 5000
+
+
+def test_a_core_is_kept_busy_and_let_go():
+    before = os.times().children_user
+    with functions.busy_core():
+        time.sleep(1)
+    assert os.times().children_user - before > 0.05  # a start of Python takes .02
 
 
 def test_ratios_say_how_many_times_better():

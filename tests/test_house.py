@@ -6,6 +6,7 @@ Each check is a function of a folder, so that a copy with one rule broken shows 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -59,13 +60,19 @@ def modules(root: Path) -> dict[str, Path]:
     return names
 
 
-def imports(path: Path, lazy: bool = True) -> Iterator[tuple[str, bool]]:
+def imports(path: Path, lazy: bool = True) -> tuple[tuple[str, bool], ...]:
     """Every module that a file names in an import, and whether it needs to be there at run time.
 
     Parameters
     ----------
     lazy : with the imports inside functions
     """
+    return imports_of(path.read_text(encoding="utf-8"), lazy)
+
+
+@functools.cache  # by text, as copies of the house are all but equal
+def imports_of(text: str, lazy: bool) -> tuple[tuple[str, bool], ...]:
+    """As above, of a file's text."""
 
     def walk(node: ast.AST, typing: bool) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Import):
@@ -80,7 +87,21 @@ def imports(path: Path, lazy: bool = True) -> Iterator[tuple[str, bool]]:
             for child in ast.iter_child_nodes(node):
                 yield from walk(child, typing)
 
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+    return tuple(walk(ast.parse(text), False))
+
+
+@functools.cache
+def functions_of(text: str) -> tuple[tuple[str, int], ...]:
+    """The functions of a file's text, and how many lines each has without its docstring."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                lines -= first.end_lineno - first.lineno + 1
+            found.append((node.name, lines))
+    return tuple(found)
 
 
 def of_ours(name: str, ours: dict[str, Path]) -> str | None:
@@ -184,15 +205,9 @@ def too_long(root: Path) -> list[str]:
         if lines > LONG_FILES.get(name, (MOST_LINES, ""))[0]:
             found.append(f"{name} has {lines} lines")
     for module, path in modules(root).items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                lines = node.end_lineno - node.lineno + 1
-                first = node.body[0]
-                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                    lines -= first.end_lineno - first.lineno + 1
-                name = f"{module}.{node.name}"
-                if lines > MOST_FUNCTION_LINES and name not in LONG_FUNCTIONS:
-                    found.append(f"{name} has {lines} lines")
+        for name, lines in functions_of(path.read_text(encoding="utf-8")):
+            if lines > MOST_FUNCTION_LINES and f"{module}.{name}" not in LONG_FUNCTIONS:
+                found.append(f"{module}.{name} has {lines} lines")
     return found
 
 

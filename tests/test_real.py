@@ -59,7 +59,7 @@ def check_alarm(slider, model):
 
 
 def test_real_slider_clips_go_all_the_way(real, tmp_path):
-    config = config_for(tmp_path, real)
+    config = config_for(tmp_path, real, fit={"epochs": 40})
     for name in SCRIPTS:
         done = run_script(name, "-d", "-c", config, "-m", "slider")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -238,7 +238,7 @@ def test_one_network_for_real_clips(real, tmp_path):
     names = ("dev", "feature", "model", "result")
     folders = {f"{name}_directory": str(tmp_path / f"{name}_data") for name in names}
     config = tmp_path / "network.yaml"
-    more = {"corpus": "dcase2020", "fit": {"epochs": 10, "batch_size": 32}} | folders
+    more = {"corpus": "dcase2020", "fit": {"epochs": 3, "batch_size": 32}} | folders
     config.write_text(yaml.safe_dump(recipe | more))
     for name in SCRIPTS:
         done = run_script(name, "-d", "-c", config)
