@@ -55,6 +55,20 @@ def test_the_report_says_the_same():
     assert conversion._cycles(SimpleNamespace(boards=rows[:1])) == []
 
 
+def test_code_of_another_core_is_explained(capsys):
+    told = "M0+ on M3, M23 on M33: the code of the first, run by the second"
+    cores = ("M0+ on M3", "Cortex-M3", "M23 on M33", "M0+ on M3")
+    costs.show([cost(core, 9) for core in cores], [], [], Path("mcu.csv"))
+    assert told in capsys.readouterr().out.splitlines()
+    numbers = {"code_bytes": "1", "constant_bytes": "2", "scratch_bytes": "3", "stack_bytes": "4"}
+    rows = [{"core": core, "machine_type": "fan", "kernel": "dsp", "instructions": "9",
+             "differing_bytes": "0", "score_median": "0", "verdict": "pass"} | numbers
+            for core in cores]  # fmt: skip
+    assert f"{told}." in "".join(map(str, conversion._boards(SimpleNamespace(boards=rows))))
+    costs.show([cost("Cortex-M3", 9)], [], [], Path("mcu.csv"))
+    assert "run by" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("name", "count", "caution"),
     [

@@ -256,6 +256,28 @@ def test_corrected_biases_keep_the_mean(model, windows, per_channel):
     assert off[1].mean() < 0.5 * off[0].mean()
 
 
+def test_sums_of_the_largest_integers_are_exact():
+    rng = np.random.default_rng(0)
+    x = rng.integers(-128, -120, (2500, 3)).astype(np.int8)
+    products = x.astype(np.int64).T @ x.astype(np.int64)
+    mean = x.astype(np.int64).sum(axis=0) / 2500
+    found = rounding.moments(x)
+    np.testing.assert_array_equal(found[0], mean)
+    np.testing.assert_array_equal(found[1], products / 2500 - np.outer(mean, mean))
+    for width in (1024, 1100):  # in float32, and wider
+        x = np.full((4, width), -128, np.int8)
+        x[np.arange(4), -1 - np.arange(4)] = [-127, 1, 125, 127]
+        weights = np.full((1, width), -127, np.int8)
+        largest = x.astype(np.int64) @ weights[0].astype(np.int64)  # some 2^24
+        base = int(largest.min())
+        layer = networks.int_dense(weights, np.array([-base], np.int32), [1.0], False,
+                                   (1.0, 0), (512.0, 0))  # fmt: skip
+        np.testing.assert_array_equal(layer.outputs(x)[:, 0], np.rint((largest - base) / 512))
+        fine = networks.int_dense(weights, np.array([-base], np.int32), [1.0], False,
+                                  (1.0, 0), (1.0, -128))  # fmt: skip
+        np.testing.assert_array_equal(fine.outputs(x)[:, 0], np.minimum(largest - base - 128, 127))
+
+
 def test_rounding_by_windows_is_nearer_than_to_the_nearest():
     """Of inputs that go together, as bands do; the error is that of the definition."""
     rng = np.random.default_rng(3)

@@ -81,11 +81,12 @@ def check_tree(root: Path) -> Findings:
         found.problems += _files(root, home)
         _code(root, home, found)
         _results(root, home, found)
-        for path in sorted(home.rglob("*")):
-            if path.name[0] == "." or " " in path.name:
-                found.warnings.append(
-                    f"{path.relative_to(root)}: begins with a dot or holds a space"
-                )
+        odd = sorted(p for p in home.rglob("*") if p.name[0] == "." or " " in p.name)
+        if odd:
+            more = f"; so do {len(odd) - 1} more" if len(odd) > 1 else ""
+            found.warnings.append(
+                f"{odd[0].relative_to(root)}: its name begins with a dot or holds a space{more}"
+            )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,12 @@ def cycles_in_words(core: str, instructions: int) -> str:
     return (
         " to ".join(f"{float(f'{one:.3g}'):,.0f}" for one in bounds) + " cycles" if bounds else ""
     )
+
+
+def borrowed_in_words(cores: Iterable[str]) -> str:
+    """What names such as "M0+ on M3" mean, where there are any; else ""."""
+    names = [core for core in dict.fromkeys(cores) if " on " in core]
+    return f"{', '.join(names)}: the code of the first, run by the second" if names else ""
 
 
 STREAM_TOLERANCE = 1e-3  # of a stream's score: log-mel values rounded otherwise move input bytes
@@ -163,6 +169,8 @@ def show(costs: Sequence[Cost], missing: Sequence[str], failures: Sequence[str],
     if any(c.instructions is not None for c in costs):
         print("\ninstructions: counted in emulation, not cycles on a board; beside them those of")
         print("TFLite Micro with CMSIS-NN for one inference of ad01 (264,192 MACs)")
+    if borrowed := borrowed_in_words(c.core for c in costs):
+        print(borrowed)
     for line in (*_told_of_cycles(costs), *_told_of_distances(costs), *_told_of_streams(costs)):
         print(line)
     for line in missing:

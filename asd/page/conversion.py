@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from asd.embedded.costs import PUBLISHED, cycles_in_words
+from asd.embedded.costs import PUBLISHED, borrowed_in_words, cycles_in_words
 from asd.evaluation.parity import CHANCE, FAIL
 from asd.page import html
 from asd.page.detection import MOST_ROWS, digits
@@ -99,6 +99,8 @@ def _boards(run: Run) -> list[Html]:
         body.append(html.paragraph(
             "For comparison, TFLite Micro with CMSIS-NN takes for one inference of MLPerf Tiny's "
             f"ad01 model (264,192 multiplications): {peers}.", class_="note"))  # fmt: skip
+    if borrowed := borrowed_in_words(row["core"] for row in run.boards):
+        body.append(html.paragraph(f"{borrowed}.", class_="note"))
     return [*body, *_cycles(run), *_streams(run)]
 
 

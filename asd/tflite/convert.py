@@ -151,6 +151,8 @@ def conversions(
     variants: Sequence[Variant] = VARIANTS,
 ) -> Iterator[tuple[Variant, bytes]]:
     """Convert a folded model to several variants, quantised once; see `convert`."""
+    from threadpoolctl import threadpool_limits
+
     from asd.tflite import writer
 
     check_folded(chain)
@@ -161,7 +163,8 @@ def conversions(
             continue
         if integers is None:
             calibration = _calibration(windows, len(chain[0].weights))
-            integers = int8.quantise(chain, calibration, way)
+            with threadpool_limits(1):  # of small products: threads would wait for one another
+                integers = int8.quantise(chain, calibration, way)
         yield variant, writer.of_integers(integers, variant.int8_io)
 
 

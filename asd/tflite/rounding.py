@@ -22,7 +22,7 @@ DAMPING = 0.01
 # .2 to .3 per tensor, where it is at the cost of the weights' common scale.
 EVENED_PER_CHANNEL, EVENED_PER_TENSOR = 0.4, 0.3
 LEAST_SHARE = 0.1
-ROWS_PER_BLOCK = 1024
+ROWS_PER_BLOCK = 1024  # so many products of int8 values sum to at most 2^24: exact in float32
 
 
 def evened(chain: Sequence[Dense], largest: Sequence[np.ndarray], per_channel: bool) -> list[Dense]:
@@ -66,7 +66,7 @@ def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = inputs.shape[1]
     total, products = np.zeros(width), np.zeros((width, width))
     for i in range(0, len(inputs), ROWS_PER_BLOCK):
-        block = inputs[i : i + ROWS_PER_BLOCK].astype(np.float64)
+        block = inputs[i : i + ROWS_PER_BLOCK].astype(np.float32)
         total += block.sum(axis=0)
         products += block.T @ block
     mean = total / len(inputs)
