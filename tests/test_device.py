@@ -622,7 +622,10 @@ def test_a_board_without_a_port(tmp_path: Path):
     model = stub_model(tmp_path / "model")
     (board,) = (row for row in boards.all_boards() if row.uart is None)
     with (
-        pytest.raises(UserError, match="has no UART for the protocol; take one of mps2-an385,"),
+        pytest.raises(
+            UserError,
+            match="has no UART for the protocol; take one of mps2-an385-m0plus, mps2-an385,",
+        ),
         emulate.emulated(board, model, tmp_path),
     ):
         pass
