@@ -217,8 +217,10 @@ def test_damaged_machine_code_is_compiled_again(tmp_path):
     assert len(before) > 5
     assert trained() == expected
     assert {path: path.read_bytes() for path in kept} == before, "what is sound is kept"
-    (index,) = (path for path in kept if re.match(r"dense_training\.run_batches.*nbi", path.name))
-    index.write_bytes(before[index][: len(before[index]) // 2])
+    read = [path for path in kept if re.match(r"dense_training\.run_batches.*nbi", path.name)]
+    assert read
+    for index in read:  # that of this source, and what older ones left
+        index.write_bytes(before[index][: len(before[index]) // 2])
     assert trained() == expected
 
 
