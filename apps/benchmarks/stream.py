@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 import common
-from asd import cli, config, paths
+from asd import cli, config, paths, wav
 from asd.embedded import boards, codegen, stream, stream_runs, targets
 from asd.evaluation import streaming
 from asd.evaluation.streaming import Stream
@@ -76,7 +76,7 @@ def accuracy(content: bytes, rule: Stream, clips: Sequence[Path], work: Path) ->
         worst, differing, total = 0.0, 0, 0
         libraries: dict[int, stream_runs.Library] = {}  # by windows of a clip
         for clip in clips:
-            padded, _ = common.read_clip(clip, feature)
+            padded, _ = common.read_clip(wav.source(clip), feature)
             frames = common.log_mel(padded, feature)
             windows = np.ascontiguousarray(common.vectors(frames, feature.frames))
             if len(windows) not in libraries:

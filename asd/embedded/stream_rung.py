@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import common
-from asd import files, paths
+from asd import files, paths, wav
 from asd.embedded import boards, host, stream, stream_runs
 from asd.embedded.costs import Cost
 from asd.evaluation import streaming
@@ -36,7 +36,7 @@ class Rung:
     def __init__(self, content: bytes, rule: Stream, clip: Path) -> None:
         feature, predict = rule.feature, litert.predictor(content)
         n_samples = (max(HOPS, feature.frames) - 1) * feature.hop_length + feature.n_fft
-        samples = common.read_clip(clip, feature)[0][:n_samples] * FULL_SCALE
+        samples = common.read_clip(wav.source(clip), feature)[0][:n_samples] * FULL_SCALE
         self.samples = np.clip(np.rint(samples), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
         frames = common.log_mel(self.samples * np.float32(1 / FULL_SCALE), feature)
         windows = np.ascontiguousarray(common.vectors(frames, feature.frames)[-rule.windows :])

@@ -175,7 +175,7 @@ def tell(path: Path, stream: Stream | None) -> str:
     return (
         f"{path}: as a stream {stream.threshold:.4g} dB^2 ({stream.way}); of the decisions "
         f"{found['nominal']:.1%} are to be above it, of those on {whose} {found['share']:.1%} are "
-        f"({found['low']:.1%} - {found['high']:.1%}), and by "
-        f"{stream.k} of {stream.n} {found['alarms_an_hour']:.3g} alarms an hour "
+        f"({found['low']:.1%} - {found['high']:.1%}); {stream.k} of {stream.n} make "
+        f"{found['alarms_an_hour']:.3g} alarms an hour "
         f"({found['alarms_an_hour_low']:.3g} - {found['alarms_an_hour_high']:.3g}){more}{hint}"
     )
